@@ -1,0 +1,55 @@
+# make demo : train on the bundled digits, evaluate, draw pictures and a report into ./demo
+# make test : everything that continuous integration runs
+# Both make the environment themselves; it needs only Python 3.11 or newer.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: demo test check lint types layers pytest format slow clean
+
+demo: $(VENV)/.demo
+	$(BIN)/reparam demo --out demo
+
+test: check
+
+check: lint types layers pytest
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/.dev
+	$(BIN)/mypy
+
+layers: $(VENV)/.dev
+	$(BIN)/lint-imports --no-cache
+
+pytest: $(VENV)/.dev
+	$(BIN)/pytest -m "not slow" --cov --cov-report=term
+
+format: $(VENV)/.dev
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+# The published sizes on MNIST: make slow DATA=folder-with-the-four-idx-files
+slow: $(VENV)/.dev
+	REPARAM_MNIST=$(DATA) $(BIN)/pytest -m slow -s
+
+# One environment, two depths: what the demo needs, and what the tests need on top.
+$(VENV)/.made: 
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "reparam needs Python 3.11 or newer; run: make PYTHON=/path/to/python3.11 $(MAKECMDGOALS)"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	@touch $@
+
+$(VENV)/.demo: pyproject.toml constraints.txt | $(VENV)/.made
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[demo]'
+	@touch $@
+
+$(VENV)/.dev: pyproject.toml constraints.txt | $(VENV)/.made
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	@touch $@ $(VENV)/.demo
+
+clean:
+	rm -rf $(VENV) demo build dist .coverage .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,0 +1,193 @@
+"""What the numbers of a data set mean, kept beside the model that was trained on them."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from reparam.data.dataset import Dataset
+from reparam.data.readers import Source
+from reparam.errors import InputError, RunFolderError, nearest
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Schema:
+    """The shape, dtype and units of one datum.
+
+    ``pixel_max`` is the value that becomes 1; ``binarize`` how grey values become 0 and 1; ``columns`` the names of
+    a table's columns.
+    """
+
+    event_shape: tuple[int, ...]
+    dtype: str
+    pixel_max: float | None = None
+    binarize: str | None = None
+    columns: list[str] | None = None
+
+    @staticmethod
+    def of(data: Dataset) -> Schema:
+        """The schema of a data set made in Python."""
+        dtype = str(data.x.dtype).removeprefix("torch.")
+        return Schema(data.event_shape, dtype, data.pixel_max, data.binarize, data.columns)
+
+    @property
+    def integers(self) -> bool:
+        """Whether the data came as whole numbers."""
+        return self.dtype.startswith(("int", "uint"))
+
+    def dataset(self, source: Source, binarize: str | None = None) -> Dataset:
+        """The data of a file, read in these units; ``binarize`` replaces the schema's choice.
+
+        Raises:
+            InputError: if the shape, the columns or the range of the values do not fit.
+        """
+        x = source.x
+        if x.ndim < 2 or tuple(x.shape[1:]) != self.event_shape:
+            raise InputError(
+                f"a datum of this model has shape {self.event_shape}; {source.name} has {tuple(x.shape[1:])}"
+            )
+        if self.columns and source.columns and source.columns != self.columns:
+            raise InputError(
+                f"the columns of {source.name} are not those of the training data, in their order: "
+                f"{', '.join(self.columns)}"
+            )
+        white = self.pixel_max
+        if (
+            white is not None
+            and white > 1
+            and x.dtype.kind == "f"
+            and self.integers
+            and x.size
+            and x.max() <= 1
+        ):
+            raise InputError(
+                f"{source.name} seems to be scaled to 0..1, and the training data were 0..{white:g}: "
+                "give values in the units of the training data"
+            )
+        return Dataset(
+            x, pixel_max=white, binarize=binarize or self.binarize, columns=self.columns, labels=source.labels
+        )
+
+    def restore(self, x: Tensor) -> np.ndarray:
+        """What a model gives, in the units and the dtype of the data."""
+        array = x.detach().cpu().double().numpy() * (self.pixel_max or 1.0)
+        if self.integers:
+            array = np.rint(array)
+            if self.pixel_max is not None:
+                array = array.clip(0, self.pixel_max)
+        return array.astype(np.dtype(self.dtype))
+
+    def log_units(self) -> float:
+        """Nats for each element from a density per model unit to one per unit of the data: minus log pixel_max."""
+        return -float(np.log(self.pixel_max)) if self.pixel_max else 0.0
+
+    def to_json(self) -> str:
+        """The schema as JSON."""
+        return json.dumps({"format": FORMAT, **asdict(self)}, indent=2) + "\n"
+
+    @staticmethod
+    def from_json(text: str) -> Schema:
+        """The schema that ``to_json`` wrote.
+
+        Raises:
+            RunFolderError: for text that is no schema, or of a newer version.
+        """
+        try:
+            raw: dict[str, Any] = json.loads(text)
+            version = raw.pop("format")
+            if version > FORMAT:
+                raise RunFolderError(
+                    f"schema.json has format {version}, newer than this reparam: update reparam"
+                )
+            return Schema(**{**raw, "event_shape": tuple(raw["event_shape"])})
+        except (json.JSONDecodeError, TypeError, KeyError, AttributeError) as error:
+            raise RunFolderError(f"schema.json is damaged: {error}") from error
+
+
+LIKELIHOODS = ("auto", "bernoulli", "continuous_bernoulli", "gaussian")
+
+
+def infer(
+    source: Source, likelihood: str = "auto", binarize: str | None = None, pixel_max: float | None = None
+) -> tuple[Schema, str, list[str]]:
+    """The schema of a file, the likelihood that fits it, and sentences that say what was chosen and why.
+
+    Raises:
+        InputError: for an unknown likelihood, integers beyond 0..255 where pixels are expected, or integers whose
+            white is not known.
+    """
+    likelihood = likelihood.lower().replace("-", "_")
+    if likelihood not in LIKELIHOODS:
+        raise InputError(f"unknown likelihood {likelihood!r}: {nearest(likelihood, LIKELIHOODS)}")
+    x, notes = source.x, []
+    if x.dtype.kind not in "biuf":
+        raise InputError(f"{source.name} holds {x.dtype}, not numbers: save it with a numeric dtype")
+    if x.ndim < 2 or x.size == 0:
+        Dataset(x)  # gives the reason
+    white = pixel_max or source.pixel_max
+    if white is None and x.dtype.kind in "iu":
+        white, note = _white(source, likelihood, binarize)
+        notes += note
+    low, high = float(x.min()), float(x.max())
+    binary = _is_binary(x, white or 1.0)
+    grey = white is not None or (low >= 0 and high <= 1)
+    if likelihood == "auto":
+        likelihood = "bernoulli" if binary or binarize else "continuous_bernoulli" if grey else "gaussian"
+        reason = (
+            "the data are 0 and 1" if binary else f"grey values are made binary ({binarize})" if binarize
+            else "grey values between black and white" if grey else "real numbers"
+        )  # fmt: skip
+        notes.append(f"likelihood {likelihood}: {reason}")
+    if binary and binarize:
+        binarize = None
+        notes.append("the data are binary already: binarize has nothing to do")
+    names = (
+        torch.from_numpy(x[:1].copy()).dtype if x.dtype.kind in "bif" or x.dtype == np.uint8 else torch.int64
+    )
+    dtype = str(names).removeprefix("torch.")
+    return (
+        replace(Schema(tuple(x.shape[1:]), dtype, white, binarize), columns=source.columns),
+        likelihood,
+        notes,
+    )
+
+
+def _is_binary(x: np.ndarray, white: float) -> bool:
+    sample = x[: max(1, (1 << 20) // max(1, x[0].size))]
+    return bool(((sample == 0) | (sample == white)).all()) and bool(((x == 0) | (x == white)).all())
+
+
+def _white(source: Source, likelihood: str, binarize: str | None) -> tuple[float | None, list[str]]:
+    """The value of white for whole numbers, where pixels are expected, and a sentence where it was guessed."""
+    x = source.x
+    low, high = int(x.min()), int(x.max())
+    if low >= 0 and high <= 1:
+        return 1.0, []
+    expected = (
+        source.is_image
+        or x.dtype == np.uint8
+        or binarize
+        or likelihood in ("bernoulli", "continuous_bernoulli")
+    )
+    if not expected or (likelihood == "gaussian" and not source.is_image and x.dtype != np.uint8):
+        return None, []
+    if low < 0 or high > 255:
+        value = low if low < 0 else high
+        raise InputError(
+            f"{source.name} holds the integer {value}, beyond 0..255 where pixels are expected: "
+            "give pixel_max, the value of white, or choose the likelihood gaussian"
+        )
+    if high < 128:
+        if x.dtype != np.uint8:
+            raise InputError(
+                f"the largest value of {source.name} is {high}: give pixel_max, the value of white (255 for 8-bit pixels)"
+            )
+        return 255.0, [f"the largest value is {high} of 255: give pixel_max {high} if that is white"]
+    return 255.0, []

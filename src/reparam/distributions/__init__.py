@@ -1,0 +1,11 @@
+"""What torch.distributions lacks, and the closed forms of KL between what it has."""
+
+from reparam.distributions import kl as _kl  # registers the closed forms
+from reparam.distributions.affine import Affine
+from reparam.distributions.continuous_bernoulli import ContinuousBernoulli
+from reparam.distributions.delta import Delta
+from reparam.distributions.noise import from_standard_normal, unwrap
+
+__all__ = ["Affine", "ContinuousBernoulli", "Delta", "from_standard_normal", "unwrap"]
+
+del _kl

@@ -1,0 +1,47 @@
+"""The errors that people meet: each is a sentence that names the cause and the remedy."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+from collections.abc import Iterable
+from typing import Any
+
+
+class InputError(ValueError):
+    """What the caller gave cannot be used: data, an option, a file. The command exits with status 2."""
+
+
+class RunFolderError(InputError):
+    """A run folder that is incomplete, altered, foreign, or of a newer version."""
+
+
+class NonFiniteError(FloatingPointError):
+    """A number of the training step stopped being finite."""
+
+
+class MissingExtraError(ImportError):
+    """A part of reparam needs a package that is not installed."""
+
+
+def require(module: str, extra: str, purpose: str) -> Any:
+    """Import an optional dependency, or say which extra brings it.
+
+    Raises:
+        MissingExtraError: if the module is not installed.
+    """
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        package = module.split(".")[0]
+        raise MissingExtraError(
+            f"{purpose} needs the package {package!r}: pip install 'reparam[{extra}]'"
+        ) from error
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """A clause for error messages: the nearest known name, and all of them."""
+    known = sorted(known)
+    close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    hint = f"did you mean {close[0]!r}? " if close else ""
+    return f"{hint}known: {', '.join(known)}"

@@ -1,0 +1,114 @@
+"""Draws of a model for every row of the data, in calls of bounded size, with noise that belongs to the row."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.distributions import Distribution
+
+from reparam import seeding
+from reparam.data import Dataset
+from reparam.distributions import from_standard_normal
+from reparam.vae import VAE, Draw, reference
+
+Proposal = Literal["posterior", "prior"]
+
+# Noise comes in blocks of this many samples of one row, each block with its own key: the samples of a row depend
+# on its content, the seed and k, and never on how they are cut into calls.
+_NOISE_BLOCK = 1000
+# Decoder rows in one call: enough to fill the matrix products, few enough for the caches and for memory.
+_ROWS_PER_CALL = 4096
+_BYTES_PER_CALL = 128 << 20
+
+
+def rows_per_call(vae: VAE, data: Dataset) -> int:
+    """How many rows the decoder is given at once, so that a call stays within about 1 GB with all its temporaries."""
+    width = max(1, data.x[0].numel()) * reference(vae).element_size()
+    return max(1, min(_ROWS_PER_CALL, _BYTES_PER_CALL // width))
+
+
+@contextmanager
+def evaluating(vae: VAE) -> Iterator[None]:
+    """The model in evaluation mode and without gradients inside the block."""
+    training = vae.training
+    vae.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        vae.train(training)
+
+
+def batches(
+    data: Dataset, like: Tensor, rows: int, seed: int
+) -> Iterator[tuple[slice, Tensor, tuple[Tensor, ...]]]:
+    """The data as an evaluation reads them, ``rows`` at a time: (which rows, x, contexts)."""
+    for start in range(0, len(data), rows):
+        at = slice(start, min(start + rows, len(data)))
+        contexts = tuple(c[at].to(like.device) for c in data.contexts)
+        yield at, data.fixed(data.x[at], like, seed), contexts
+
+
+def draws(
+    vae: VAE,
+    data: Dataset,
+    k: int,
+    seed: int,
+    proposal: Proposal,
+    call: int | None = None,
+    whole: bool = False,
+) -> Iterator[tuple[slice, Draw]]:
+    """Draws of k samples for each row, cut into calls; ``whole`` keeps the k samples of a row in one draw.
+
+    ``q`` of a draw is the proposal, so that ``log_w`` are its importance weights. Values outside the likelihood's
+    support are refused.
+    """
+    like = reference(vae)
+    call = rows_per_call(vae, data) if call is None else call
+    samples = k if whole else min(k, _NOISE_BLOCK, call)
+    for at, x, c in batches(data, like, max(1, call // samples), seed):
+        vae.check(x, *c, columns=data.columns, first_row=at.start)
+        q = vae.posterior(x, *c) if proposal == "posterior" else vae.prior(*c)
+        parts = (_sample(vae, q, proposal, x, c, block, size, seed) for block, size in _blocks(k))
+        for z in [torch.cat(list(parts))] if whole else parts:
+            for part in z.split(samples):
+                yield at, vae.at(part, x, *c, q=q, check=False)
+
+
+def _blocks(k: int) -> Iterator[tuple[int, int]]:
+    for block, start in enumerate(range(0, k, _NOISE_BLOCK)):
+        yield block, min(_NOISE_BLOCK, k - start)
+
+
+def _sample(
+    vae: VAE,
+    q: Distribution,
+    proposal: Proposal,
+    x: Tensor,
+    c: tuple[Tensor, ...],
+    block: int,
+    size: int,
+    seed: int,
+) -> Tensor:
+    """Samples (size, B, D) of the proposal: by its reparameterization of the rows' noise, else row by row."""
+    keys = seeding.row_keys(x, seed, f"noise {block}")
+    z = from_standard_normal(q, seeding.normal(keys, (size, q.event_shape[-1]), x).movedim(0, 1))
+    return _row_by_row(vae, proposal, keys, size, x, c) if z is None else z
+
+
+def _row_by_row(
+    vae: VAE, proposal: Proposal, keys: list[int], size: int, x: Tensor, c: tuple[Tensor, ...]
+) -> Tensor:
+    """For distributions whose draws no given noise decides: each row is drawn alone, after seeding torch with its key."""
+    columns = []
+    for i, key in enumerate(keys):
+        row = [t[i : i + 1] for t in (x, *c)]
+        q = vae.posterior(*row) if proposal == "posterior" else vae.prior(*row[1:])
+        with seeding.seeded(key):
+            z = q.sample((size,))
+        columns.append(z.reshape(size, 1, -1))
+    return torch.cat(columns, 1)

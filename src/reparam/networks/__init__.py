@@ -1,0 +1,6 @@
+"""Networks: functions from tensors to tensors, which know nothing of probability."""
+
+from reparam.networks.convolution import ConvDecoder, ConvEncoder, conv
+from reparam.networks.perceptron import ACTIVATIONS, MLP, Rescale, activation, mlp
+
+__all__ = ["ACTIVATIONS", "MLP", "ConvDecoder", "ConvEncoder", "Rescale", "activation", "conv", "mlp"]

@@ -1,0 +1,39 @@
+"""Sums of exponentials, effective sample sizes, and links that keep scales finite."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from reparam.shapes import Float
+
+
+def log_mean_exp(log_w: Tensor, dim: int = 0) -> Tensor:
+    """log of the mean of exp(log_w) along ``dim``, without overflow."""
+    return torch.logsumexp(log_w, dim) - math.log(log_w.shape[dim])
+
+
+def effective_sample_size(log_w: Float[Tensor, "k ..."]) -> Float[Tensor, "..."]:
+    """Kish's effective sample size (Σw)² / Σw² of log-weights along the first dimension: between 1 and k."""
+    return torch.exp(2 * torch.logsumexp(log_w, 0) - torch.logsumexp(2 * log_w, 0))
+
+
+def soft_clip(x: Tensor, limit: float, margin: float) -> Tensor:
+    """The identity for |x| <= limit; beyond, a smooth approach to ±(limit + margin).
+
+    Value and slope are continuous and the slope falls only as 1/x², so that a parameter that was thrown far
+    out still finds its way back. A clamp would cut the gradient; tanh would change every value.
+    """
+    excess = (x.abs() - limit).clamp_min(0)
+    inside = x.clamp(-limit, limit)
+    return inside + torch.sign(x) * excess / (1 + excess / margin)
+
+
+_LOG_SCALE_LIMIT, _LOG_SCALE_MARGIN = math.log(1e6), math.log(10.0)
+
+
+def scale_from_log(log_scale: Tensor) -> Tensor:
+    """exp for scales (standard deviations): exact between 1e-6 and 1e6, and never outside 1e-7 and 1e7."""
+    return soft_clip(log_scale, _LOG_SCALE_LIMIT, _LOG_SCALE_MARGIN).exp()

@@ -1,0 +1,186 @@
+"""Saving a model to a folder and loading it, and the other files of a run."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from reparam.data import Schema
+from reparam.errors import RunFolderError
+from reparam.run.files import atomic_write, read_tensors, write_tensors
+from reparam.run.spec import describe, rebuild
+from reparam.run.toml import dumps
+from reparam.vae import VAE, reference
+from reparam.version import __version__
+
+CONFIG, MODEL, SCHEMA, HISTORY = "config.toml", "model.safetensors", "schema.json", "history.jsonl"
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Run:
+    """An opened run folder: the model with its best weights, and what is known about it."""
+
+    folder: Path
+    vae: VAE
+    config: dict[str, Any]
+    schema: Schema | None
+
+    @property
+    def history(self) -> list[dict[str, Any]]:
+        """One table for each epoch, oldest first."""
+        return read_history(self.folder)
+
+
+def save(
+    vae: VAE, folder: str | Path, *, config: Mapping[str, Any] | None = None, schema: Schema | None = None
+) -> None:
+    """Write the model to a folder: ``config.toml`` (its parts) and ``model.safetensors`` (its weights).
+
+    Parts of reparam and the common layers of ``torch.nn`` can be rebuilt by :func:`load` from the folder alone; for a
+    class of your own, build the model again in Python and give it to ``load(folder, into=vae)``.
+    ``config`` are further tables for ``config.toml``.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_config(vae, folder, config or {}, schema)
+    write_weights(vae, folder)
+
+
+def write_config(vae: VAE, folder: Path, config: Mapping[str, Any], schema: Schema | None) -> None:
+    """The files that do not change while a run trains."""
+    model = {"dtype": _dtype(vae), **describe(vae)}
+    table = {"format": FORMAT, "reparam": __version__, **config, "model": model}
+    atomic_write(folder / CONFIG, dumps(table))
+    if schema is not None:
+        atomic_write(folder / SCHEMA, schema.to_json())
+    atomic_write(folder / "environment.json", json.dumps(environment(), indent=2) + "\n")
+
+
+def write_weights(vae: VAE, folder: Path, weights: Mapping[str, Tensor] | None = None) -> None:
+    """The weights (the model's own unless given), bound to the description of the model that they belong to."""
+    facts = {"format": FORMAT, "model": _canonical(describe(vae))}
+    write_tensors(folder / MODEL, vae.state_dict() if weights is None else weights, facts)
+
+
+def load(folder: str | Path, into: VAE | None = None) -> VAE:
+    """The model that was saved in the folder, in evaluation mode. No code from the folder is run.
+
+    ``into`` is a model built as the saved one was, for parts that a file cannot rebuild; its weights are replaced.
+
+    Raises:
+        RunFolderError: for a folder that is incomplete, altered, or of a newer version of reparam.
+    """
+    return open_run(folder, into).vae
+
+
+def open_run(folder: str | Path, into: VAE | None = None) -> Run:
+    """The model with its configuration and schema: see :func:`load`."""
+    folder = Path(folder)
+    config = read_config(folder)
+    spec = config.get("model")
+    if not isinstance(spec, dict):
+        raise RunFolderError(
+            f"{folder / CONFIG} does not describe a model: it was altered, or is not of a run"
+        )
+    if not (folder / MODEL).exists():
+        raise RunFolderError(
+            f"{folder} has no {MODEL}: the run stopped before its first epoch ended; continue it with: reparam resume {folder}"
+        )
+    tensors, facts = read_tensors(folder / MODEL)
+    plain = {name: value for name, value in spec.items() if name != "dtype"}
+    if facts.get("model") != _canonical(plain):
+        raise RunFolderError(
+            f"{folder / CONFIG} describes another model than the one whose weights are in {MODEL}: one of them was altered"
+        )
+    vae = rebuild(plain) if into is None else into
+    try:
+        vae.to(getattr(torch, str(spec.get("dtype", "float32"))))
+        vae.load_state_dict(tensors)
+    except (RuntimeError, AttributeError, TypeError) as error:
+        raise RunFolderError(
+            f"the weights in {folder} do not fit the model: {str(error).splitlines()[0]}"
+        ) from error
+    schema_file = folder / SCHEMA
+    schema = Schema.from_json(_text(schema_file)) if schema_file.exists() else None
+    return Run(folder, vae.eval(), config, schema)
+
+
+def read_config(folder: str | Path) -> dict[str, Any]:
+    """The tables of ``config.toml``.
+
+    Raises:
+        RunFolderError: if there is none, it is damaged, or of a newer version.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise RunFolderError(f"no run folder at {folder}: train one with: reparam train DATA --out {folder}")
+    if not (folder / CONFIG).exists():
+        raise RunFolderError(f"{folder} is not a run folder: it has no {CONFIG}")
+    try:
+        config = tomllib.loads(_text(folder / CONFIG))
+    except tomllib.TOMLDecodeError as error:
+        raise RunFolderError(f"{folder / CONFIG} is damaged: {error}") from error
+    version = config.get("format")
+    if not isinstance(version, int):
+        raise RunFolderError(f"{folder / CONFIG} names no format: it was altered, or is not of a run")
+    if version > FORMAT:
+        raise RunFolderError(
+            f"{folder} was written by reparam {config.get('reparam', '?')} in format {version}; this is {__version__}, "
+            f"which reads up to {FORMAT}: update reparam"
+        )
+    return config
+
+
+def read_history(folder: Path) -> list[dict[str, Any]]:
+    """The lines of ``history.jsonl``; a last line that is still being written is left out."""
+    path = folder / HISTORY
+    if not path.exists():
+        return []
+    return [json.loads(line) for line in _text(path).split("\n")[:-1] if line]
+
+
+def environment() -> dict[str, Any]:
+    """What the run was made with: versions and machine."""
+    return {
+        "reparam": __version__,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+        "platform": platform.platform(),
+        "processor": torch.backends.cpu.get_cpu_capability(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+    }
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise RunFolderError(f"{path} cannot be read: {error}") from error
+
+
+def _dtype(vae: VAE) -> str:
+    return str(reference(vae).dtype).removeprefix("torch.")
+
+
+def _canonical(spec: Any) -> str:
+    """One text for one description: what TOML cannot say (None) is left out, tuples are lists."""
+
+    def clean(value: Any) -> Any:
+        if isinstance(value, Mapping):
+            return {k: clean(v) for k, v in value.items() if v is not None}
+        return [clean(v) for v in value] if isinstance(value, list | tuple) else value
+
+    return json.dumps(clean(spec), sort_keys=True)

@@ -1,0 +1,130 @@
+"""What is looked at before training writes or changes anything, and when it has gone wrong."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from reparam import seeding
+from reparam.data import Dataset, as_dataset
+from reparam.errors import InputError
+from reparam.likelihoods import Gaussian
+from reparam.objectives import Objective
+from reparam.vae import VAE, reference
+
+_ROWS = 8192
+
+
+def check_options(**options: Any) -> None:
+    """Refuse numbers that make no training.
+
+    Raises:
+        InputError: naming the option and what it may be.
+    """
+    for name in ("epochs", "batch_size", "patience"):
+        value = options[name]
+        if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
+            raise InputError(f"{name} must be a whole number of at least 1, not {value!r}")
+    if not (isinstance(options["lr"], float | int) and 0 < options["lr"] < math.inf):
+        raise InputError(f"lr, the learning rate, must be positive, not {options['lr']!r}")
+    seed = options["seed"]
+    if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**32:
+        raise InputError(f"seed must be a whole number from 0 to 2**32 - 1, not {seed!r}")
+
+
+def split(data: Dataset, validation: float | Any | None, seed: int) -> tuple[Dataset, Dataset | None]:
+    """The rows to train on and those held out: further data, or a share of the rows chosen by the seed.
+
+    Raises:
+        InputError: for a share outside (0, 1), or fewer than 2 rows.
+    """
+    if len(data) < 2:
+        raise InputError("training needs at least 2 rows; the data have 1")
+    if validation is None:
+        return data, None
+    if isinstance(validation, bool) or not isinstance(validation, float | int):
+        held = as_dataset(validation)
+        if held.event_shape != data.event_shape:
+            raise InputError(
+                f"training data have shape {data.event_shape}, validation data {held.event_shape}"
+            )
+        return data, held
+    if not 0 < validation < 1:
+        raise InputError(
+            f"validation is a share of the rows between 0 and 1, or further data, not {validation!r}"
+        )
+    count = min(len(data) - 1, max(1, round(len(data) * validation)))
+    order = torch.randperm(len(data), generator=torch.Generator().manual_seed(seed))
+    return data[order[count:].sort().values], data[order[:count].sort().values]
+
+
+def check_data(vae: VAE, objective: Objective, data: Dataset, held: Dataset | None) -> None:
+    """Refuse data, models and objectives that do not fit each other, by one draw and a look at every value.
+
+    Raises:
+        InputError: in one sentence that says what does not fit.
+    """
+    like = reference(vae)
+    with torch.no_grad(), seeding.seeded(0):
+        _trial(vae, objective, data, like)
+        for part in (data, held):
+            rows = (
+                len(part) if part is not None and part.binarize is None else 0
+            )  # binarised data are 0 and 1
+            for start in range(0, rows, _ROWS):
+                assert part is not None
+                x = part.grey(part.x[start : start + _ROWS], like)
+                vae.check(x, *_contexts(part, slice(0, 1), like), columns=data.columns, first_row=start)
+    _warn_of_constants(vae, data, like)
+
+
+def _contexts(data: Dataset, rows: slice, like: Tensor) -> tuple[Tensor, ...]:
+    return tuple(c[rows].to(like.device) for c in data.contexts)
+
+
+def _trial(vae: VAE, objective: Objective, data: Dataset, like: Tensor) -> None:
+    x, c = data.visit(data.x[:2], like), _contexts(data, slice(0, 2), like)
+    p, q = vae.prior(*c), vae.posterior(x, *c)
+    if p.event_shape != q.event_shape:
+        raise InputError(
+            f"the prior has {p.event_shape[-1]} latent dimensions and the posterior {q.event_shape[-1]}: "
+            "give the encoder's net the number of outputs that its posterior documents"
+        )
+    objective.bound(vae(x, *c, k=objective.k))
+
+
+def _warn_of_constants(vae: VAE, data: Dataset, like: Tensor) -> None:
+    """A learned scale of an element that never changes shrinks towards zero and the likelihood towards infinity."""
+    learns = [m for m in vae.likelihood.modules() if isinstance(m, Gaussian) and m.learns_scale]
+    if not learns or learns[0].scale == "shared":
+        return
+    constant = (data.x == data.x[:1]).all(0)
+    if bool(constant.any()):
+        first = [int(i) for i in constant.nonzero()[0]]
+        warnings.warn(
+            f"{int(constant.sum())} element(s) of the data never change, the first at {data.place(0, first)}: a learned "
+            "scale collapses on them and their density grows without bound; remove them, or fix the scale",
+            UserWarning,
+            stacklevel=3,
+        )
+
+
+def diagnose(vae: VAE, objective: Objective, batch: tuple[Tensor, ...]) -> str:
+    """Name the first tensor that is not finite: of the weights, of the data, or of the draw."""
+    for name, weight in vae.named_parameters():
+        if not bool(weight.isfinite().all()):
+            return f"the weights {name}, which the step before made so"
+    if not bool(batch[0].isfinite().all()):
+        return "the data of the batch"
+    with torch.no_grad():
+        draw = vae(*batch, k=objective.k, check=False)
+    for name in ("z", "log_px", "log_pz", "log_qz"):
+        bad = ~getattr(draw, name).isfinite()
+        if bool(bad.any()):
+            row = int(bad.nonzero()[0][1])
+            return f"{name} of row {row} of the batch"
+    return "the objective"

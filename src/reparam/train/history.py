@@ -1,0 +1,40 @@
+"""What happened during training, epoch by epoch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+
+@dataclass
+class History:
+    """One record for each epoch, and how training ended.
+
+    A record has ``epoch``, ``step`` (optimiser steps so far), ``train_objective``, ``train_reconstruction`` and
+    ``train_kl`` (means over the epoch's rows, nats), the same three as ``validation_...`` where there is validation,
+    ``seconds`` and ``rows_per_second``. ``history["train_objective"]`` is the list over epochs.
+    """
+
+    records: list[dict[str, Any]] = field(default_factory=list)
+    best_epoch: int | None = None
+    stopped: Literal["finished", "early", "interrupted"] = "finished"
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def __getitem__(self, key: str) -> list[Any]:
+        return [record[key] for record in self.records]
+
+    @property
+    def best(self) -> dict[str, Any] | None:
+        """The record of the epoch whose weights were kept."""
+        return next((r for r in self.records if r["epoch"] == self.best_epoch), None)
+
+    def summary(self, epoch: int, epochs: int) -> str:
+        """Where training stands, in a few words."""
+        where = f"epoch {min(epoch + 1, epochs)}/{epochs}"
+        if not self.records:
+            return where
+        last = self.records[-1]
+        kind = "validation" if "validation_objective" in last else "train"
+        return f"{where}  {kind} {last[f'{kind}_objective']:.2f} nats"

@@ -1,0 +1,210 @@
+"""The training loop, for every model and objective, to be read from top to bottom."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+import torch
+from torch import Tensor
+
+from reparam import seeding
+from reparam.data import Dataset, Schema, as_dataset
+from reparam.errors import NonFiniteError
+from reparam.evaluate import objective_value
+from reparam.evaluate.bounds import finite_kl
+from reparam.objectives import ELBO, Objective
+from reparam.train import checkpoint
+from reparam.train.checkpoint import Position, Weights
+from reparam.train.checks import check_data, check_options, diagnose, split
+from reparam.train.history import History
+from reparam.train.process import flushed_denormals, stop_request
+from reparam.train.progress import Progress
+from reparam.train.writer import RunWriter
+from reparam.vae import VAE, reference
+
+_TERMS = ("objective", "reconstruction", "kl")
+_GATHERED_ROWS = 8192
+
+
+def fit(
+    vae: VAE,
+    x: Any,
+    *,
+    objective: Objective | None = None,
+    epochs: int = 50,
+    batch_size: int = 128,
+    lr: float = 1e-3,
+    seed: int = 0,
+    validation: float | Any | None = None,
+    patience: int | None = None,
+    out: str | Path | None = None,
+    contexts: Sequence[Tensor] = (),
+    resume: bool = False,
+    config: dict[str, Any] | None = None,
+    schema: Schema | None = None,
+    progress: bool | None = None,
+    on_epoch: Callable[[dict[str, Any]], None] | None = None,
+) -> History:
+    """Train the model in place, by Adam on minibatches in random order, and return what happened.
+
+    ``x`` is an array or tensor (N, *event), or a Dataset (uint8 stays uint8 and is converted per batch).
+    ``objective`` is the ELBO unless given. ``validation`` is a share of the rows to hold out (0 < share < 1, chosen by
+    the seed), or further data; with it, the weights of the epoch with the best validation objective are kept, and
+    with ``patience`` training stops after so many epochs without a better one. Validation uses the objective at its
+    full weights and the same noise each epoch.
+
+    ``out`` is a run folder that :func:`reparam.load` opens; every minute and at the end it gets a checkpoint, from
+    which ``resume=True`` goes on with the same bits as an uninterrupted run. ``config`` and ``schema`` are kept in it.
+    The first Ctrl-C or SIGTERM ends training after the step at hand, with the run saved.
+
+    ``seed`` decides the order of rows and all noise; the caller's generators are left as they were.
+    ``progress`` None shows progress on terminals; ``on_epoch`` is called with each epoch's record.
+
+    Raises:
+        InputError: for data or options that cannot be used, before anything is written.
+        NonFiniteError: at the first step whose loss is not finite; the weights are those of the last epoch's start.
+        RunFolderError: if ``out`` holds a run already and ``resume`` is not asked for, or holds another run's checkpoint.
+    """
+    objective = ELBO() if objective is None else objective
+    if not isinstance(objective, Objective):
+        raise TypeError(f"objective must be one of reparam.objectives, not {type(objective).__name__}")
+    check_options(epochs=epochs, batch_size=batch_size, lr=lr, patience=patience, seed=seed)
+    data, held = split(as_dataset(x, contexts), validation, seed)
+    check_data(vae, objective, data, held)
+    optimizer = torch.optim.Adam(vae.parameters(), lr=lr, fused=True)
+    settings = {
+        "epochs": epochs, "batch_size": batch_size, "lr": lr, "seed": seed, "rows": len(data),
+        "objective": f"{type(objective).__name__}{vars(objective)}",
+    }  # fmt: skip
+    folder = None if out is None else RunWriter(Path(out), vae, optimizer, settings, resume)
+    with seeding.seeded(seed), flushed_denormals(), stop_request() as stop:
+        position, best = (folder.read() if folder and resume else None) or (Position(), None)
+        if folder:
+            folder.start(config or {}, schema or Schema.of(data), position)
+        history = History(position.records)
+        started = time.monotonic() - position.seconds
+        good = checkpoint.snapshot(vae)
+        vae.train()
+        with Progress(epochs * len(data), "rows", progress) as bar:
+            while position.epoch < epochs and not _exhausted(position, patience) and not stop.asked:
+                for batch in _batches(data, batch_size, seed, position, reference(vae)):
+                    terms = _step(vae, objective, optimizer, batch)
+                    if terms is None:
+                        _stop_at_non_finite(vae, objective, batch, position, lr, good, folder)
+                    position.take(len(batch[0]), terms)
+                    bar.update(
+                        position.epoch * len(data) + position.rows, history.summary(position.epoch, epochs)
+                    )
+                    if stop.asked:
+                        break
+                position.seconds = time.monotonic() - started
+                if position.rows < len(data):
+                    break
+                record = _end_epoch(vae, objective, data, held, position, seed)
+                good = checkpoint.snapshot(vae)
+                best = good if position.best_epoch == position.epoch else best
+                if folder:
+                    folder.end_epoch(record, best, position)
+                if on_epoch is not None:
+                    on_epoch(record)
+            bar.update(
+                position.epoch * len(data) + position.rows,
+                history.summary(position.epoch, epochs),
+                force=True,
+            )
+        history.best_epoch = position.best_epoch
+        if stop.asked:
+            history.stopped = "interrupted"
+        elif position.epoch < epochs:
+            history.stopped = "early"
+        if folder:
+            folder.save(best, position)
+    if best is not None:
+        vae.load_state_dict(best)
+    vae.eval()
+    return history
+
+
+def _step(
+    vae: VAE, objective: Objective, optimizer: torch.optim.Optimizer, batch: tuple[Tensor, ...]
+) -> list[float] | None:
+    """One step of gradient ascent: its mean terms, or None, with the weights untouched, if the loss is not finite."""
+    draw = vae(*batch, k=objective.k, check=False)
+    bound = objective.bound(draw)
+    loss = -objective.surrogate(draw, bound).mean()
+    if not math.isfinite(loss.detach()):
+        return None
+    optimizer.zero_grad(set_to_none=True)
+    loss.backward()  # type: ignore[no-untyped-call]
+    optimizer.step()
+    with torch.no_grad():
+        return [float(t.mean()) for t in (bound, draw.reconstruction, finite_kl(draw))]
+
+
+def _stop_at_non_finite(
+    vae: VAE, objective: Objective, batch: tuple[Tensor, ...], position: Position, lr: float, good: Weights,
+    folder: RunWriter | None,
+) -> NoReturn:  # fmt: skip
+    """Put the last good weights back, keep them in the folder, and say what happened and what to try."""
+    culprit = diagnose(vae, objective, batch)
+    vae.load_state_dict(good)
+    vae.eval()
+    if folder:
+        folder.save_weights(good)
+    raise NonFiniteError(
+        f"training stopped at step {position.step + 1} (epoch {position.epoch + 1}, rows {position.rows} to "
+        f"{position.rows + len(batch[0]) - 1} of its order): not finite: {culprit}. The weights of the epoch's start are "
+        f"kept. Try lr={lr / 10:g}, look for extreme values in the data, or standardise them"
+    )
+
+
+def _batches(
+    data: Dataset, size: int, seed: int, position: Position, like: Tensor
+) -> Iterator[tuple[Tensor, ...]]:
+    """The batches (x, *contexts) of this epoch from the run's position on, in an order that seed and epoch decide.
+
+    Rows are gathered for many batches at once, which costs a fraction of gathering each.
+    """
+    order = torch.randperm(
+        len(data), generator=torch.Generator().manual_seed(seed * 1_000_003 + position.epoch)
+    )
+    block = size * max(1, _GATHERED_ROWS // size)
+    begun = position.rows
+    for start in range(begun // block * block, len(data), block):
+        rows = data[order[start : start + block]]
+        for at in range(max(0, begun - start), len(rows), size):
+            contexts = (c[at : at + size].to(like.device) for c in rows.contexts)
+            yield data.visit(rows.x[at : at + size], like), *contexts
+
+
+def _end_epoch(
+    vae: VAE, objective: Objective, data: Dataset, held: Dataset | None, position: Position, seed: int
+) -> dict[str, Any]:
+    """Close the epoch: its means, its validation, and whether it is the best so far."""
+    position.epoch += 1
+    record: dict[str, Any] = {"epoch": position.epoch, "step": position.step}
+    record |= {f"train_{n}": s / len(data) for n, s in zip(_TERMS, position.sums, strict=True)}
+    if held is not None:
+        values = objective_value(vae, held, objective, seed)
+        record |= {f"validation_{n}": v for n, v in values.items()}
+        if not math.isfinite(values["objective"]):
+            raise NonFiniteError(
+                f"the validation objective after epoch {position.epoch} is {values['objective']}: lower lr"
+            )
+        if position.best_value is None or values["objective"] > position.best_value:
+            position.best_value, position.best_epoch = values["objective"], position.epoch
+    else:
+        position.best_epoch = position.epoch
+    record["seconds"] = round(position.seconds, 3)
+    record["rows_per_second"] = round(position.epoch * len(data) / max(position.seconds, 1e-9))
+    position.rows, position.sums = 0, [0.0, 0.0, 0.0]
+    position.records.append(record)
+    return record
+
+
+def _exhausted(position: Position, patience: int | None) -> bool:
+    return patience is not None and position.epoch - (position.best_epoch or 0) >= patience

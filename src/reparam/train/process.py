@@ -1,0 +1,77 @@
+"""What training borrows from the process, and gives back: signals, denormals; and memory, for the command."""
+
+from __future__ import annotations
+
+import ctypes
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+import torch
+
+
+class StopRequest:
+    """Set by the first Ctrl-C or SIGTERM; training then ends after the step at hand."""
+
+    def __init__(self) -> None:
+        self.asked = False
+
+
+@contextmanager
+def stop_request() -> Iterator[StopRequest]:
+    """Turn the first SIGINT or SIGTERM inside the block into a request; a second one interrupts at once.
+
+    Outside the main thread, where signals cannot be caught, nothing is changed.
+    """
+    request = StopRequest()
+    if threading.current_thread() is not threading.main_thread():
+        yield request
+        return
+
+    def ask(number: int, frame: FrameType | None) -> None:
+        if request.asked:
+            raise KeyboardInterrupt
+        request.asked = True
+
+    before = {s: signal.signal(s, ask) for s in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield request
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def flushed_denormals() -> Iterator[None]:
+    """Numbers under 1e-38 count as zero inside the block.
+
+    Adam's first moment of inputs that are always zero decays into them, and arithmetic with them takes several times
+    as long: without this, training slows down by a third after some 700 steps.
+    """
+    tiny = torch.tensor(1e-20)
+    were_flushed = float(tiny * tiny) == 0.0
+    torch.set_flush_denormal(True)
+    try:
+        yield
+    finally:
+        torch.set_flush_denormal(were_flushed)
+
+
+def keep_freed_memory() -> None:
+    """Ask the C library to keep freed pages for the next step instead of returning them to the system.
+
+    A training step frees and allocates the same few megabytes again and again; by default each round costs hundreds of
+    page faults. It changes the whole process, so the command does it and the library does not.
+    """
+    if not sys.platform.startswith("linux"):
+        return
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (OSError, AttributeError):
+        return
+    trim_threshold, mmap_threshold = -1, -3  # M_TRIM_THRESHOLD, M_MMAP_THRESHOLD of <malloc.h>
+    mallopt(trim_threshold, 1 << 30)
+    mallopt(mmap_threshold, 32 << 20)  # the largest that glibc takes

@@ -1,0 +1,182 @@
+"""The variational autoencoder: three conditional distributions, and one draw from them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.distributions import Distribution, constraints, kl_divergence
+
+from reparam.distributions import Delta, unwrap
+from reparam.errors import InputError
+
+
+class Draw(NamedTuple):
+    """What an objective may read: the distributions, K samples of z for each datum, and their log densities.
+
+    Shapes: z (K, B, D); log_px, log_pz and log_qz (K, B), normalised, in nats.
+    """
+
+    q: Distribution
+    p: Distribution
+    z: Tensor
+    log_px: Tensor
+    log_pz: Tensor
+    log_qz: Tensor
+
+    @property
+    def log_w(self) -> Tensor:
+        """Log importance weights log p(x, z) - log q(z|x), (K, B), in nats."""
+        return self.log_px + self.log_pz - self.log_qz
+
+    @property
+    def kl_exact(self) -> Tensor | None:
+        """KL(q || p) of each datum, (B,), in nats, or None where no closed form is registered."""
+        try:
+            kl = kl_divergence(self.q, self.p)
+        except NotImplementedError:
+            return None
+        return kl.expand(self.log_px.shape[1:])
+
+    @property
+    def kl_monte_carlo(self) -> Tensor:
+        """The mean of log q(z|x) - log p(z) over the samples, (B,), in nats: unbiased for KL(q || p)."""
+        return (self.log_qz - self.log_pz).mean(0)
+
+    @property
+    def kl(self) -> Tensor:
+        """KL(q || p), (B,), in nats: in closed form where there is one, else by Monte Carlo."""
+        exact = self.kl_exact
+        return self.kl_monte_carlo if exact is None else exact
+
+    @property
+    def reconstruction(self) -> Tensor:
+        """The mean of log p(x|z) over the samples, (B,), in nats: unbiased for E_q[log p(x|z)]."""
+        return self.log_px.mean(0)
+
+
+class VAE(nn.Module):
+    """A latent-variable model p(x|z) p(z) with its approximate posterior q(z|x).
+
+    Each part is a :class:`Conditional`, or any module that returns a ``torch.distributions.Distribution`` with the
+    shapes that Conditional names.
+    """
+
+    def __init__(self, prior: nn.Module, likelihood: nn.Module, posterior: nn.Module) -> None:
+        super().__init__()
+        for role, part in (("prior", prior), ("likelihood", likelihood), ("posterior", posterior)):
+            if not isinstance(part, nn.Module):
+                raise TypeError(
+                    f"the {role} must be a module that returns a distribution, such as "
+                    f"reparam.{'priors.StandardNormal' if role == 'prior' else role + 's'}; got {type(part).__name__}"
+                )
+        self.prior, self.likelihood, self.posterior = prior, likelihood, posterior
+
+    def forward(self, x: Tensor, *c: Tensor, k: int = 1, check: bool = True) -> Draw:
+        """K reparameterized samples of z for each datum, and everything known about them.
+
+        Shapes: x (B, *event), contexts (B, ...); the draw holds z (K, B, D). ``check=False`` spares the look at the
+        support, for loops that have checked their data once.
+
+        Raises:
+            InputError: if x has another shape than the likelihood's, or values outside its support.
+        """
+        q = self.posterior(x, *c)
+        z = q.rsample((k,)) if q.has_rsample else q.sample((k,))
+        return self.at(z, x, *c, q=q, check=check)
+
+    def at(self, z: Tensor, x: Tensor, *c: Tensor, q: Distribution | None = None, check: bool = True) -> Draw:
+        """The draw for given samples z (K, B, D), whatever they were drawn from; ``q`` spares a call of the encoder."""
+        q = self.posterior(x, *c) if q is None else q
+        p = self.prior(*c)
+        p_x = self.likelihood(z, *(t.expand(z.shape[0], *t.shape) for t in c))
+        if check:
+            check_support(self.likelihood, p_x, x)
+        return Draw(q, p, z, p_x.log_prob(x), p.log_prob(z), q.log_prob(z))
+
+    @torch.no_grad()
+    def check(self, x: Tensor, *c: Tensor, columns: Sequence[str] | None = None, first_row: int = 0) -> None:
+        """Refuse data that this model cannot explain: another shape, or values outside the likelihood's support.
+
+        ``columns`` are names for the elements of a datum of one dimension; ``first_row`` is the number of the first
+        datum in the whole data, for the message.
+
+        Raises:
+            InputError: naming the place, the value, the allowed range, and what to choose instead.
+        """
+        z = reference(self).new_zeros(1, *self.prior(*c).event_shape)
+        p_x = self.likelihood(z, *(t[:1] for t in c))
+        check_support(self.likelihood, p_x, x, columns, first_row)
+
+    @torch.no_grad()
+    def sample(self, n: int, *c: Tensor, mean: bool = False) -> Tensor:
+        """n data from the model: z from the prior and x from p(x|z), or with ``mean`` the mean of p(x|z).
+
+        Shapes: contexts (n, ...); the result is (n, *event).
+        """
+        p = self.prior(*c)
+        z = p.sample((n,)) if p.batch_shape == () else p.sample()
+        p_x = self.likelihood(z, *c)
+        return p_x.mean if mean else p_x.sample()
+
+    @torch.no_grad()
+    def encode(self, x: Tensor, *c: Tensor) -> Tensor:
+        """The mean of q(z|x) for each datum: (B, *event) to (B, D)."""
+        return self.posterior(x, *c).mean
+
+    @torch.no_grad()
+    def decode(self, z: Tensor, *c: Tensor, mean: bool = True) -> Tensor:
+        """The mean of p(x|z), or a sample of it: (..., D) to (..., *event)."""
+        p_x = self.likelihood(z, *c)
+        return p_x.mean if mean else p_x.sample()
+
+    @torch.no_grad()
+    def reconstruct(self, x: Tensor, *c: Tensor) -> Tensor:
+        """The mean of p(x|z) at the mean of q(z|x): (B, *event) to (B, *event)."""
+        return self.decode(self.encode(x, *c), *c)
+
+
+def check_support(
+    likelihood: nn.Module,
+    p_x: Distribution,
+    x: Tensor,
+    columns: Sequence[str] | None = None,
+    first_row: int = 0,
+) -> None:
+    """Raise InputError unless every element of x can be explained by ``p_x``, the likelihood's distribution."""
+    if p_x.event_shape != x.shape[1:]:
+        raise InputError(
+            f"a datum of this model has shape {tuple(p_x.event_shape)}; the data have shape {tuple(x.shape[1:])}"
+        )
+    try:
+        support = unwrap(p_x).support
+    except NotImplementedError:  # a distribution need not tell
+        return
+    inside = x.isfinite() if support is constraints.real else support.check(x)  # "real" lets infinities pass
+    if bool(inside.all()):
+        return
+    inside = inside.reshape(inside.shape + (1,) * (x.dim() - inside.dim())).expand_as(x)
+    row, *place = (int(i) for i in (~inside).nonzero()[0])
+    value = float(x[(row, *place)])
+    where = f"column {columns[place[0]]!r}" if columns and len(place) == 1 else f"element {tuple(place)}"
+    allowed = getattr(likelihood, "allowed", str(support))
+    remedy = getattr(likelihood, "remedy", "choose a likelihood whose support holds these values")
+    raise InputError(
+        f"{type(likelihood).__name__} explains values that are {allowed}; row {first_row + row}, {where} "
+        f"is {value:.6g}: {remedy}"
+    )
+
+
+def has_density(q: Distribution) -> bool:
+    """Whether q(z|x) has a density, so that bounds on log p(x) by q exist."""
+    return not isinstance(q, Delta)
+
+
+def reference(module: nn.Module) -> Tensor:
+    """An empty tensor of the dtype and device in which the module computes."""
+    for tensor in (*module.parameters(), *module.buffers()):
+        if tensor.is_floating_point():
+            return tensor.new_empty(0)
+    return torch.empty(0)
