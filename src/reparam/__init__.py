@@ -17,8 +17,18 @@ from typing import TYPE_CHECKING, Any
 from reparam.version import __version__
 
 if TYPE_CHECKING:
-    from reparam import data, distributions, evaluate, likelihoods, networks, objectives, posteriors, priors
-    from reparam import plots, recipes
+    from reparam import (
+        data,
+        distributions,
+        evaluate,
+        likelihoods,
+        networks,
+        objectives,
+        plots,
+        posteriors,
+        priors,
+        recipes,
+    )
     from reparam.conditional import Conditional
     from reparam.data import Dataset
     from reparam.run import load, save

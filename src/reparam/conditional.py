@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from typing import Any
 
 from torch import Tensor, nn
 from torch.distributions import Distribution
@@ -21,8 +22,8 @@ class Conditional(nn.Module, ABC):
     """
 
     @abstractmethod
-    def forward(self, *given: Tensor) -> Distribution:
-        """The distribution, given the tensors."""
+    def forward(self, *args: Any, **kwargs: Any) -> Distribution:
+        """The distribution, given the tensors of the role: ``(*c)``, ``(z, *c)`` or ``(x, *c)``."""
 
 
 def apply_to_rows(net: nn.Module, z: Tensor, *c: Tensor) -> Tensor:

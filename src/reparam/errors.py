@@ -12,6 +12,10 @@ class InputError(ValueError):
     """What the caller gave cannot be used: data, an option, a file. The command exits with status 2."""
 
 
+class InputTypeError(InputError, TypeError):
+    """What the caller gave is of a kind that cannot be used, such as an array of objects."""
+
+
 class RunFolderError(InputError):
     """A run folder that is incomplete, altered, foreign, or of a newer version."""
 
@@ -33,15 +37,12 @@ def require(module: str, extra: str, purpose: str) -> Any:
     try:
         return importlib.import_module(module)
     except ImportError as error:
-        package = module.split(".")[0]
-        raise MissingExtraError(
-            f"{purpose} needs the package {package!r}: pip install 'reparam[{extra}]'"
-        ) from error
+        package = module.partition(".")[0]
+        raise MissingExtraError(f"{purpose} needs the package {package!r}: pip install 'reparam[{extra}]'") from error
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """A clause for error messages: the nearest known name, and all of them."""
+    """A clause for error messages: the nearest known name if one is near, else all of them."""
     known = sorted(known)
-    close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    hint = f"did you mean {close[0]!r}? " if close else ""
-    return f"{hint}known: {', '.join(known)}"
+    close = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
+    return f"did you mean {close[0]!r}?" if close else f"known: {', '.join(known)}"

@@ -1,7 +1,7 @@
 """Likelihoods p(x|z): conditionals with batch ``z.shape[:-1]`` and the event shape of one datum.
 
 Each takes ``net``, any module from z (..., D) to the parameters (..., *event). All are normalised: sums and integrals
-over x are one. The values that each can explain are its support; :meth:`VAE.check <reparam.VAE.check>` refuses others by name.
+over x are one. The values that each can explain are its support; ``VAE.check`` refuses others by name.
 """
 
 from __future__ import annotations
@@ -114,9 +114,7 @@ class Gaussian(Likelihood):
         start = torch.tensor(float(init_scale)).log()
         if isinstance(scale, str):
             if scale not in self.KINDS:
-                raise InputError(
-                    f"unknown kind of scale {scale!r}: {nearest(scale, self.KINDS)}, or a number"
-                )
+                raise InputError(f"unknown kind of scale {scale!r}: {nearest(scale, self.KINDS)}, or a number")
             if scale == "elementwise" and self.event_shape is None:
                 raise InputError("a scale for each element needs event_shape, the shape of one datum")
             self.scale: float | str | Tensor = scale

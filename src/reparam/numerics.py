@@ -15,7 +15,7 @@ def log_mean_exp(log_w: Tensor, dim: int = 0) -> Tensor:
     return torch.logsumexp(log_w, dim) - math.log(log_w.shape[dim])
 
 
-def effective_sample_size(log_w: Float[Tensor, "k ..."]) -> Float[Tensor, "..."]:
+def effective_sample_size(log_w: Float[Tensor, "k ..."]) -> Float[Tensor, ...]:
     """Kish's effective sample size (Σw)² / Σw² of log-weights along the first dimension: between 1 and k."""
     return torch.exp(2 * torch.logsumexp(log_w, 0) - torch.logsumexp(2 * log_w, 0))
 

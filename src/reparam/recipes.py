@@ -32,7 +32,7 @@ def vae(
     hidden: Sequence[int] = (400,),
     channels: Sequence[int] = (32, 64),
     activation: str = "relu",
-    scale: float | str = 1.0,
+    scale: float | str | Tensor = 1.0,
     mean: Tensor | None = None,
     loc: Tensor | None = None,
     spread: Tensor | None = None,
@@ -40,7 +40,7 @@ def vae(
     """The variational autoencoder of Kingma & Welling (2014): encoder and decoder of one kind, prior N(0, I).
 
     ``hidden`` are the sizes of the encoder's hidden layers, mirrored in the decoder; ``channels`` those of ``conv``.
-    ``scale`` is the Gaussian's: a number, "shared", "elementwise" or "predicted", in units of ``spread``.
+    ``scale`` is the Gaussian's: a number or tensor, "shared", "elementwise" or "predicted", in units of ``spread``.
     ``mean``, the mean datum, starts the decoder's output there, which spares the first part of training. ``loc`` and
     ``spread`` standardise real data inside the model: its scores and samples stay in the data's own units.
 
@@ -60,9 +60,7 @@ def vae(
     encoder: nn.Module
     if network == "mlp":
         encoder = networks.mlp(shape, outputs[posterior], hidden, activation)
-        decoder: Any = networks.mlp(
-            latent_dim, (*_copies(scale), *shape), tuple(reversed(hidden)), activation
-        )
+        decoder: Any = networks.mlp(latent_dim, (*_copies(scale), *shape), tuple(reversed(hidden)), activation)
     else:
         encoder = networks.conv(shape, outputs[posterior], channels, activation)
         decoder = networks.conv(latent_dim, shape, channels, activation, _copies(scale))
@@ -72,8 +70,7 @@ def vae(
     if loc is not None and spread is not None:
         encoder = networks.Rescale(encoder, loc, spread)
         p_x = likelihoods.Standardized(p_x, loc, spread)
-    q = {"diagonal": posteriors.DiagonalGaussian, "full": posteriors.FullGaussian, "point": posteriors.Point}
-    return VAE(prior, p_x, q[posterior](encoder))
+    return VAE(prior, p_x, _posterior(posterior, encoder))
 
 
 def autoencoder(event_shape: int | Sequence[int], latent_dim: int = 10, **options: Any) -> VAE:
@@ -81,16 +78,22 @@ def autoencoder(event_shape: int | Sequence[int], latent_dim: int = 10, **option
     return vae(event_shape, latent_dim, **{**options, "posterior": "point"})
 
 
-def _copies(scale: float | str) -> tuple[int, ...]:
-    return (2,) if scale == "predicted" else ()
+def _posterior(name: str, net: nn.Module) -> Conditional:
+    if name == "diagonal":
+        return posteriors.DiagonalGaussian(net)
+    return posteriors.FullGaussian(net) if name == "full" else posteriors.Point(net)
 
 
-def _likelihood(name: str, net: nn.Module, scale: float | str, shape: tuple[int, ...]) -> Conditional:
+def _copies(scale: float | str | Tensor) -> tuple[int, ...]:
+    return (2,) if isinstance(scale, str) and scale == "predicted" else ()
+
+
+def _likelihood(name: str, net: nn.Module, scale: float | str | Tensor, shape: tuple[int, ...]) -> Conditional:
     if name == "gaussian":
-        return likelihoods.Gaussian(net, scale, event_shape=shape if scale == "elementwise" else None)
-    return {"bernoulli": likelihoods.Bernoulli, "continuous_bernoulli": likelihoods.ContinuousBernoulli}[
-        name
-    ](net)
+        return likelihoods.Gaussian(net, scale, event_shape=shape if isinstance(scale, str) else None)
+    if name == "bernoulli":
+        return likelihoods.Bernoulli(net)
+    return likelihoods.ContinuousBernoulli(net)
 
 
 @torch.no_grad()

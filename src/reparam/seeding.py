@@ -18,9 +18,7 @@ def row_keys(x: Tensor, seed: int, purpose: str) -> list[int]:
     """One 63-bit key for each row of x, from its bytes, the seed and the purpose of the noise."""
     rows = x.detach().reshape(len(x), -1).cpu().contiguous().numpy()
     salt = f"{seed}:{purpose}".encode()
-    return [
-        int.from_bytes(blake2b(r.tobytes(), digest_size=8, key=salt[:64]).digest(), "big") >> 1 for r in rows
-    ]
+    return [int.from_bytes(blake2b(r.tobytes(), digest_size=8, key=salt[:64]).digest(), "big") >> 1 for r in rows]
 
 
 def _fill(keys: list[int], shape: tuple[int, ...], like: Tensor, fill: Callable[..., Tensor]) -> Tensor:

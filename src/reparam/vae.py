@@ -154,6 +154,8 @@ def check_support(
         support = unwrap(p_x).support
     except NotImplementedError:  # a distribution need not tell
         return
+    if support is None:
+        return
     inside = x.isfinite() if support is constraints.real else support.check(x)  # "real" lets infinities pass
     if bool(inside.all()):
         return

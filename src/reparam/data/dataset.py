@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Sequence
+from hashlib import blake2b
 from typing import Any, Literal
 
 import numpy as np
@@ -28,8 +30,8 @@ class Dataset:
 
     Raises:
         TypeError: for data that are no numbers (object arrays are never unpickled).
-        InputError: for no rows, NaN or infinity (naming row and column), values outside 0..pixel_max, grey values
-            outside [0, 1] with ``binarize``, or lengths that differ.
+        InputError: for no rows, NaN or infinity (naming row and column) in data or contexts, values outside
+            0..pixel_max, grey values outside [0, 1] with ``binarize``, or lengths that differ.
     """
 
     def __init__(
@@ -40,36 +42,38 @@ class Dataset:
         pixel_max: float | None = None,
         binarize: Literal["dynamic", "threshold"] | str | None = None,
         columns: Sequence[str] | None = None,
-        labels: np.ndarray | None = None,
+        labels: np.ndarray | Tensor | Sequence[Any] | None = None,
     ) -> None:
         self.x = _as_tensor(x)
         self.contexts = tuple(torch.as_tensor(c) for c in contexts)
         self.columns = list(columns) if columns else None
-        self.labels = labels
+        self.labels = None if labels is None else _index(labels)
         if binarize is not None and binarize not in BINARIZE:
             raise InputError(f"unknown binarize {binarize!r}: {nearest(str(binarize), BINARIZE)}")
         self.binarize = binarize
         if pixel_max is None and self.x.dtype == torch.uint8:
             pixel_max = 255
-        if pixel_max is not None and not pixel_max > 0:
-            raise InputError(f"pixel_max must be positive, not {pixel_max}")
-        self.pixel_max = pixel_max
+        if pixel_max is not None and not 0 < pixel_max < math.inf:
+            raise InputError(f"pixel_max, the value of white, must be positive and finite, not {pixel_max}")
+        self.pixel_max = None if pixel_max is None else float(pixel_max)
         self._check()
 
     def __len__(self) -> int:
         return len(self.x)
 
     def __getitem__(self, rows: Any) -> Dataset:
-        """The rows chosen by a slice, an index tensor or a mask, unchecked since they were checked before."""
+        """The rows chosen by a slice, indices or a mask, unchecked since they were checked before.
+
+        Raises:
+            TypeError: for a single number: one row is ``data[i : i + 1]``.
+        """
+        if isinstance(rows, tuple) or (np.ndim(rows) == 0 and not isinstance(rows, slice)):
+            raise TypeError("choose rows by a slice, indices or a mask; one row is data[i : i + 1]")
         chosen = object.__new__(Dataset)
         chosen.__dict__ = dict(self.__dict__)
         chosen.x = self.x[rows]
         chosen.contexts = tuple(c[rows] for c in self.contexts)
-        chosen.labels = (
-            None
-            if self.labels is None
-            else self.labels[np.asarray(rows) if isinstance(rows, Tensor) else rows]
-        )
+        chosen.labels = None if self.labels is None else self.labels[rows if isinstance(rows, slice) else _index(rows)]
         return chosen
 
     @property
@@ -97,6 +101,16 @@ class Dataset:
         keys = seeding.row_keys(x, seed, "binarize")
         return (seeding.uniform(keys, tuple(x.shape[1:]), x) < x).to(x.dtype)
 
+    def fingerprint(self) -> str:
+        """A short text that changes when any row, its order or its units change."""
+        digest = blake2b(
+            f"{self.x.dtype} {tuple(self.x.shape)} {self.pixel_max} {self.binarize}".encode(), digest_size=8
+        )
+        for tensor in (self.x, *self.contexts):
+            for part in tensor.split(max(1, _CHUNK // max(1, tensor[0].numel()))):
+                digest.update(np.ascontiguousarray(part.cpu().numpy()).data)
+        return digest.hexdigest()
+
     def place(self, row: int, element: Sequence[int]) -> str:
         """Words for one number of the data."""
         if len(element) == 1:
@@ -110,14 +124,7 @@ class Dataset:
             raise InputError("the data have no rows")
         if self.x.numel() == 0:
             raise InputError(f"each datum is empty: the data have shape {tuple(self.x.shape)}")
-        for what, length in (
-            ("contexts", [len(c) for c in self.contexts]),
-            ("labels", self._label_lengths()),
-        ):
-            if any(m != n for m in length):
-                raise InputError(
-                    f"{n} rows of data, but {what} of length {length[0]}: each row needs its own"
-                )
+        self._check_companions(n)
         if self.columns is not None and (self.x.dim() != 2 or len(self.columns) != self.x.shape[1]):
             raise InputError(f"{len(self.columns)} column names for data of shape {tuple(self.x.shape)}")
         top = self.pixel_max if self.pixel_max is not None else (1.0 if self.binarize else None)
@@ -127,16 +134,24 @@ class Dataset:
         for start in range(0, n, rows):
             self._check_rows(self.x[start : start + rows], start, top)
 
-    def _label_lengths(self) -> list[int]:
-        return [] if self.labels is None else [len(self.labels)]
+    def _check_companions(self, n: int) -> None:
+        """Contexts and labels: one for each row, and contexts finite."""
+        named = [(f"context {i}", c.shape) for i, c in enumerate(self.contexts)]
+        if self.labels is not None:
+            named.append(("labels", torch.Size(self.labels.shape)))
+        for what, shape in named:
+            if tuple(shape[:1]) != (n,):
+                raise InputError(f"{n} rows of data, but {what} of shape {tuple(shape)}: each row needs its own")
+        for i, c in enumerate(self.contexts):
+            if c.is_floating_point() and not bool((finite := c.isfinite()).all()):
+                row = int((~finite).nonzero()[0, 0])
+                raise InputError(f"context {i} of row {row} is not finite: remove such rows or fill them in first")
 
     def _check_rows(self, x: Tensor, start: int, top: float | None) -> None:
         if x.is_floating_point() and not bool((finite := x.isfinite()).all()):
             row, *element = (int(i) for i in (~finite).nonzero()[0])
             value = "a missing value (NaN)" if bool(x[(row, *element)].isnan()) else "infinite"
-            raise InputError(
-                f"{self.place(start + row, element)} is {value}: remove such rows or fill them in first"
-            )
+            raise InputError(f"{self.place(start + row, element)} is {value}: remove such rows or fill them in first")
         if top is not None and not bool((inside := (x >= 0) & (x <= top)).all()):
             row, *element = (int(i) for i in (~inside).nonzero()[0])
             raise InputError(
@@ -146,27 +161,47 @@ class Dataset:
 
 
 def _as_tensor(x: Tensor | np.ndarray | Sequence[Any]) -> Tensor:
-    if not isinstance(x, Tensor):
-        array = np.asarray(x)
-        if array.dtype.kind not in "biuf":
-            raise TypeError(
-                f"data must be numbers; this array holds {array.dtype} "
-                "(object arrays are not unpickled: save it with a numeric dtype)"
-            )
-        if array.dtype.kind == "u" and array.dtype.itemsize > 1:
-            array = array.astype(np.int64)
-        array = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("="))
-        with warnings.catch_warnings():  # read-only arrays: the data are never written to
-            warnings.simplefilter("ignore", UserWarning)
-            x = torch.from_numpy(array)
-    if x.is_complex():
-        raise TypeError("data must be real numbers; this tensor is complex")
-    if x.dim() < 2:
+    tensor = x.detach() if isinstance(x, Tensor) else _from_numpy(_as_array(x))
+    if tensor.is_complex() or tensor.layout != torch.strided:
+        raise TypeError("data must be real numbers in a dense tensor; this one is complex or sparse")
+    if tensor.dim() < 2:
         raise InputError(
-            f"data have one row for each datum: an array of shape (rows, ...), not {tuple(x.shape)}; "
+            f"data have one row for each datum: an array of shape (rows, ...), not {tuple(tensor.shape)}; "
             "for one number each, use shape (rows, 1)"
         )
-    return x.detach()
+    return tensor
+
+
+def _as_array(x: Any) -> np.ndarray:
+    """Numbers, of a dtype that torch also has."""
+    if isinstance(x, np.ma.MaskedArray) and np.ma.is_masked(x):
+        raise InputError("the data are a masked array with missing values: remove such rows or fill them in first")
+    try:
+        array = np.asarray(x)
+    except ValueError as error:
+        raise InputError("the rows of the data have different lengths: make them one rectangular array") from error
+    if array.dtype.kind not in "biuf":
+        raise TypeError(
+            f"data must be numbers; this array holds {array.dtype} "
+            "(object arrays are not unpickled: save it with a numeric dtype)"
+        )
+    if array.dtype == np.uint64 and array.size and array.max() > np.iinfo(np.int64).max:
+        raise InputError("the data hold integers of 2**63 or more: convert them to floating-point numbers")
+    if array.dtype.kind == "u" and array.dtype.itemsize > 1:
+        array = array.astype(np.int64)
+    return array.astype(np.float64) if array.dtype.kind == "f" and array.dtype.itemsize > 8 else array
+
+
+def _from_numpy(array: np.ndarray) -> Tensor:
+    array = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("=")).reshape(array.shape)
+    with warnings.catch_warnings():  # read-only arrays: the data are never written to
+        warnings.simplefilter("ignore", UserWarning)
+        return torch.from_numpy(array)
+
+
+def _index(rows: Any) -> np.ndarray:
+    """Indices, a mask or labels as numpy's."""
+    return rows.detach().cpu().numpy() if isinstance(rows, Tensor) else np.asarray(rows)
 
 
 def as_dataset(x: Any, contexts: Sequence[Tensor] = ()) -> Dataset:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from reparam.data import formats
+from reparam.data import formats, pictures, tables
 from reparam.errors import InputError, require
 
 BUNDLED = ("digits",)
@@ -39,14 +40,22 @@ class Source:
 def read(data: str | Path, labels: str | Path | None = None) -> Source:
     """Read .npy, .npz, .csv, .tsv, .parquet, idx (.gz too), a folder of images, or the bundled ``digits``.
 
-    ``labels`` is a file of one label for each row, or the name of a column of a table, which is then left out of
-    the data. Without it, labels are found where they have a usual place: an array ``y`` or ``labels`` in an .npz, the
-    idx file of labels beside one of images, the subfolders of a folder of images.
+    ``labels`` is the name of a column of a table, of text or numbers, which is then left out of the data, or a file
+    of one label for each row. Without it, labels are found where they have a usual place: an array ``y`` or ``labels``
+    in an .npz, the idx file of labels beside one of images, the subfolders of a folder of images.
 
     Raises:
-        InputError: in one line, for a missing, truncated, foreign or ragged file, or an unknown ending.
+        InputError: in one line, for a missing, truncated, foreign or ragged file, an unknown ending, or labels that
+            are not one for each row.
         MissingExtraError: where a format needs a package that is not installed.
     """
+    try:
+        return _read(data, None if labels is None else str(labels))
+    except OSError as error:
+        raise InputError(f"{data} cannot be read: {error.strerror or error}") from error
+
+
+def _read(data: str | Path, labels: str | None) -> Source:
     path = Path(data)
     if str(data) in BUNDLED and not path.exists():
         source = _digits()
@@ -55,15 +64,16 @@ def read(data: str | Path, labels: str | Path | None = None) -> Source:
     elif path.is_dir():
         source = _images(path)
     else:
-        source = _reader_of(path)(path)
-    return source if labels is None else _with_labels(source, str(labels))
+        source = _reader_of(path)(path, labels)
+    if labels is None or (source.columns is not None and source.labels is not None):  # a column of the table
+        return source
+    return replace(source, labels=_labels_from(labels, len(source.x) if source.x.ndim else 0))
 
 
-def _reader_of(path: Path) -> Callable[[Path], Source]:
+def _reader_of(path: Path) -> Callable[[Path, str | None], Source]:
     name = path.name.lower().removesuffix(".gz")
-    readers: dict[str, Callable[[Path], Source]] = {
-        ".npy": _npy, ".npz": _npz, ".csv": _table, ".tsv": _table, ".parquet": _parquet,
-        ".idx": _idx, "ubyte": _idx,
+    readers: dict[str, Callable[[Path, str | None], Source]] = {
+        ".npy": _npy, ".npz": _npz, ".csv": _csv, ".tsv": _csv, ".parquet": _parquet, ".idx": _idx, "ubyte": _idx,
     }  # fmt: skip
     for ending, reader in readers.items():
         if name.endswith(ending):
@@ -76,47 +86,72 @@ def _reader_of(path: Path) -> Callable[[Path], Source]:
     )
 
 
-def _npy(path: Path) -> Source:
+def _npy(path: Path, _: str | None) -> Source:
     return Source(formats.load_npy(path), path.name)
 
 
-def _npz(path: Path) -> Source:
-    arrays = formats.load_npz(path)
-    key = next((k for k in _DATA_KEYS if k in arrays), None)
-    if key is None:
-        rest = [k for k in arrays if k not in _LABEL_KEYS]
-        if len(rest) != 1:
-            raise InputError(f"{path.name} holds the arrays {', '.join(arrays)}: name the one to use 'x'")
-        key = rest[0]
-    x = arrays[key]
-    labels = next((arrays[k] for k in _LABEL_KEYS if k in arrays and k != key), None)
-    usable = labels is not None and labels.ndim == 1 and x.ndim > 0 and len(labels) == len(x)
-    return Source(x, path.name, labels if usable else None)
+def _npz(path: Path, labels: str | None) -> Source:
+    """The array of data, and that of labels unless others are given; what else the archive holds is not read."""
+
+    def choose(names: Sequence[str]) -> list[str]:
+        usual = [k for k in _DATA_KEYS if k in names] or [k for k in names if k not in _LABEL_KEYS]
+        if not usual or (len(usual) > 1 and usual[0] not in _DATA_KEYS):
+            raise InputError(f"{path.name} holds {_listed(names)}: name the array to use 'x'")
+        return [usual[0], *([] if labels else [k for k in _LABEL_KEYS if k in names][:1])]
+
+    (_, x), *others = formats.load_npz(path, choose).items()
+    if not others:
+        return Source(x, path.name)
+    key, found = others[0]
+    found = found[:, 0] if found.ndim == 2 and found.shape[1] == 1 else found
+    if found.ndim != 1 or x.ndim == 0:  # a target of another kind
+        return Source(x, path.name)
+    return Source(x, path.name, _fitting(found, len(x), f"the array {key!r} of {path.name}"))
 
 
-def _idx(path: Path) -> Source:
+def _listed(names: Sequence[str]) -> str:
+    return f"the arrays {', '.join(names)}" if names else "no arrays"
+
+
+def _fitting(labels: np.ndarray, rows: int, what: str) -> np.ndarray:
+    if len(labels) != rows:
+        raise InputError(f"{what} holds {len(labels)} labels, and the data have {rows} rows: give one for each row")
+    return labels
+
+
+def _idx(path: Path, labels: str | None) -> Source:
     x = formats.load_idx(path)
-    labels = None
-    beside = path.with_name(path.name.replace("images-idx3", "labels-idx1"))
-    if beside != path and beside.exists():
-        labels = formats.load_idx(beside)
-        labels = labels if len(labels) == len(x) and labels.ndim == 1 else None
-    return Source(x, path.name, labels)
+    beside = None if labels else _idx_labels(path)
+    if beside is None:
+        return Source(x, path.name)
+    found = formats.load_idx(beside)
+    if found.ndim != 1:
+        raise InputError(f"{beside.name} has shape {found.shape}; labels have one dimension: move it away or mend it")
+    return Source(x, path.name, _fitting(found, len(x), beside.name))
 
 
-def _table(path: Path) -> Source:
-    x, columns = formats.load_csv(path)
-    return Source(x, path.name, columns=columns)
+def _idx_labels(path: Path) -> Path | None:
+    """The file of labels beside one of images, named as MNIST's are, packed or not."""
+    name = re.sub(r"images([-.])idx3", r"labels\1idx1", path.name)
+    if name == path.name:
+        return None
+    plain = name.removesuffix(".gz")
+    return next((p for n in (name, plain, f"{plain}.gz") if (p := path.with_name(n)).is_file()), None)
 
 
-def _parquet(path: Path) -> Source:
-    x, columns = formats.load_parquet(path)
-    return Source(x, path.name, columns=columns)
+def _csv(path: Path, labels: str | None) -> Source:
+    table = tables.load_csv(path, labels)
+    return Source(table.x, path.name, table.labels, table.columns)
+
+
+def _parquet(path: Path, labels: str | None) -> Source:
+    table = tables.load_parquet(path, labels)
+    return Source(table.x, path.name, table.labels, table.columns)
 
 
 def _images(path: Path) -> Source:
-    x, labels = formats.load_images(path)
-    return Source(x, path.name, labels, pixel_max=255)
+    found = pictures.load_images(path)
+    return Source(found.x, path.name, found.labels, pixel_max=found.white)
 
 
 def _digits() -> Source:
@@ -125,18 +160,15 @@ def _digits() -> Source:
     return Source(bunch.images.astype(np.uint8), "digits", bunch.target, pixel_max=16)
 
 
-def _with_labels(source: Source, labels: str) -> Source:
-    if source.columns and labels in source.columns:
-        at = source.columns.index(labels)
-        kept = [c for c in source.columns if c != labels]
-        return replace(source, x=np.delete(source.x, at, axis=1), columns=kept, labels=source.x[:, at])
-    if not Path(labels).exists():
-        place = "nor a column of the table" if source.columns else ""
-        raise InputError(f"--labels {labels}: no such file {place}".rstrip())
-    read_labels = read(labels).x
-    flat = read_labels.reshape(len(read_labels), -1)
-    if flat.shape[1] != 1 or len(flat) != len(source.x):
-        raise InputError(
-            f"{labels} has shape {read_labels.shape}; one label for each of {len(source.x)} rows is needed"
-        )
-    return replace(source, labels=flat[:, 0])
+def _labels_from(file: str, rows: int) -> np.ndarray:
+    """The labels of a file: a text of one column, with or without its name, or an array."""
+    path = Path(file)
+    if not path.exists():
+        raise InputError(f"labels {file!r}: there is no such file")
+    if path.name.lower().removesuffix(".gz").endswith((".csv", ".tsv", ".txt")):
+        cells = tables.load_cells(path)
+        return _fitting(tables.as_labels(cells[len(cells) == rows + 1 :]), rows, path.name)
+    found = read(path).x
+    if found.ndim == 0 or found.size != found.shape[0]:
+        raise InputError(f"{path.name} has shape {found.shape}: one label for each of {rows} rows is needed")
+    return _fitting(found.reshape(-1), rows, path.name)

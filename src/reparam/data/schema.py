@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, replace
+import math
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 
-from reparam.data.dataset import Dataset
+from reparam.data.dataset import BINARIZE, Dataset
 from reparam.data.readers import Source
 from reparam.errors import InputError, RunFolderError, nearest
 
@@ -34,7 +34,7 @@ class Schema:
     @staticmethod
     def of(data: Dataset) -> Schema:
         """The schema of a data set made in Python."""
-        dtype = str(data.x.dtype).removeprefix("torch.")
+        dtype = str(data.x.dtype).removeprefix("torch.").replace("bfloat16", "float32")  # numpy has none
         return Schema(data.event_shape, dtype, data.pixel_max, data.binarize, data.columns)
 
     @property
@@ -59,18 +59,13 @@ class Schema:
                 f"{', '.join(self.columns)}"
             )
         white = self.pixel_max
-        if (
-            white is not None
-            and white > 1
-            and x.dtype.kind == "f"
-            and self.integers
-            and x.size
-            and x.max() <= 1
-        ):
+        if white is not None and white > 1 and x.dtype.kind == "f" and self.integers and x.size and x.max() <= 1:
             raise InputError(
                 f"{source.name} seems to be scaled to 0..1, and the training data were 0..{white:g}: "
                 "give values in the units of the training data"
             )
+        if white is None and x.dtype == np.uint8:  # alone, a Dataset would take them for pixels
+            x = x.astype(np.int64)
         return Dataset(
             x, pixel_max=white, binarize=binarize or self.binarize, columns=self.columns, labels=source.labels
         )
@@ -78,11 +73,14 @@ class Schema:
     def restore(self, x: Tensor) -> np.ndarray:
         """What a model gives, in the units and the dtype of the data."""
         array = x.detach().cpu().double().numpy() * (self.pixel_max or 1.0)
+        dtype = np.dtype(self.dtype)
+        if dtype.kind == "b":
+            return array >= 0.5
         if self.integers:
-            array = np.rint(array)
+            array = np.rint(array).clip(*_range(dtype))
             if self.pixel_max is not None:
                 array = array.clip(0, self.pixel_max)
-        return array.astype(np.dtype(self.dtype))
+        return array.astype(dtype)
 
     def log_units(self) -> float:
         """Nats for each element from a density per model unit to one per unit of the data: minus log pixel_max."""
@@ -100,15 +98,44 @@ class Schema:
             RunFolderError: for text that is no schema, or of a newer version.
         """
         try:
-            raw: dict[str, Any] = json.loads(text)
-            version = raw.pop("format")
-            if version > FORMAT:
-                raise RunFolderError(
-                    f"schema.json has format {version}, newer than this reparam: update reparam"
-                )
-            return Schema(**{**raw, "event_shape": tuple(raw["event_shape"])})
-        except (json.JSONDecodeError, TypeError, KeyError, AttributeError) as error:
+            raw = json.loads(text)
+        except (ValueError, RecursionError) as error:
             raise RunFolderError(f"schema.json is damaged: {error}") from error
+        version = raw.pop("format", None) if isinstance(raw, dict) else None
+        if type(version) is not int or version < 1:
+            raise RunFolderError("schema.json names no format: it was altered, or is not of a run")
+        if version > FORMAT:
+            raise RunFolderError(f"schema.json has format {version}, newer than this reparam: update reparam")
+        fault = _fault(raw)
+        if fault:
+            raise RunFolderError(f"schema.json is damaged: {fault}")
+        return Schema(**{**raw, "event_shape": tuple(raw["event_shape"])})
+
+
+def _range(dtype: np.dtype[Any]) -> tuple[float, float]:
+    """The least and the greatest float64 that the integer type holds: its own maximum may round up beyond itself."""
+    info = np.iinfo(dtype)
+    high = float(info.max)
+    return float(info.min), high if high <= info.max else float(np.nextafter(high, 0))
+
+
+_DTYPES = {"bool", *(f"{u}int{n}" for u in ("", "u") for n in (8, 16, 32, 64)), *(f"float{n}" for n in (16, 32, 64))}
+
+
+def _fault(raw: dict[str, Any]) -> str | None:
+    """The entry that no schema has, or None: the text may have been altered, or come from anywhere."""
+    shape, white, columns = raw.get("event_shape"), raw.get("pixel_max"), raw.get("columns")
+    checks = {
+        "event_shape": isinstance(shape, list) and all(type(n) is int and n > 0 for n in shape),
+        "dtype": isinstance(raw.get("dtype"), str) and raw["dtype"] in _DTYPES,
+        "pixel_max": white is None or (type(white) in (int, float) and 0 < white < math.inf),
+        "binarize": raw.get("binarize") in (None, *BINARIZE),
+        "columns": columns is None
+        or (isinstance(columns, list) and all(isinstance(c, str) for c in columns) and [len(columns)] == shape),
+    }
+    return next((f"{name} is {raw.get(name)!r}" for name, good in checks.items() if not good), None) or next(
+        (f"it has an entry {name!r}" for name in raw if name not in checks), None
+    )
 
 
 LIKELIHOODS = ("auto", "bernoulli", "continuous_bernoulli", "gaussian")
@@ -131,7 +158,7 @@ def infer(
         raise InputError(f"{source.name} holds {x.dtype}, not numbers: save it with a numeric dtype")
     if x.ndim < 2 or x.size == 0:
         Dataset(x)  # gives the reason
-    white = pixel_max or source.pixel_max
+    white = source.pixel_max if pixel_max is None else pixel_max
     if white is None and x.dtype.kind in "iu":
         white, note = _white(source, likelihood, binarize)
         notes += note
@@ -148,15 +175,8 @@ def infer(
     if binary and binarize:
         binarize = None
         notes.append("the data are binary already: binarize has nothing to do")
-    names = (
-        torch.from_numpy(x[:1].copy()).dtype if x.dtype.kind in "bif" or x.dtype == np.uint8 else torch.int64
-    )
-    dtype = str(names).removeprefix("torch.")
-    return (
-        replace(Schema(tuple(x.shape[1:]), dtype, white, binarize), columns=source.columns),
-        likelihood,
-        notes,
-    )
+    dtype = x.dtype.name if x.dtype.name in _DTYPES else "float64"  # what is wider than 8 bytes
+    return Schema(tuple(x.shape[1:]), dtype, white, binarize, source.columns), likelihood, notes
 
 
 def _is_binary(x: np.ndarray, white: float) -> bool:
@@ -170,12 +190,7 @@ def _white(source: Source, likelihood: str, binarize: str | None) -> tuple[float
     low, high = int(x.min()), int(x.max())
     if low >= 0 and high <= 1:
         return 1.0, []
-    expected = (
-        source.is_image
-        or x.dtype == np.uint8
-        or binarize
-        or likelihood in ("bernoulli", "continuous_bernoulli")
-    )
+    expected = source.is_image or x.dtype == np.uint8 or binarize or likelihood in ("bernoulli", "continuous_bernoulli")
     if not expected or (likelihood == "gaussian" and not source.is_image and x.dtype != np.uint8):
         return None, []
     if low < 0 or high > 255:
@@ -187,7 +202,8 @@ def _white(source: Source, likelihood: str, binarize: str | None) -> tuple[float
     if high < 128:
         if x.dtype != np.uint8:
             raise InputError(
-                f"the largest value of {source.name} is {high}: give pixel_max, the value of white (255 for 8-bit pixels)"
+                f"the largest value of {source.name} is {high}: give pixel_max, the value of white (255 for 8-bit "
+                "pixels)"
             )
         return 255.0, [f"the largest value is {high} of 255: give pixel_max {high} if that is white"]
     return 255.0, []

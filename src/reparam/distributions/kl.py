@@ -35,11 +35,7 @@ def _kl_full_diagonal(q: MultivariateNormal, p: Independent) -> Tensor:
     shift = (q.loc - base.loc) / base.scale
     log_det_q = q.scale_tril.diagonal(dim1=-2, dim2=-1).log().sum(-1)
     log_det_p = base.scale.log().sum(-1)
-    return (
-        (factor.square().sum((-2, -1)) + shift.square().sum(-1) - q.event_shape[0]) / 2
-        - log_det_q
-        + log_det_p
-    )
+    return (factor.square().sum((-2, -1)) + shift.square().sum(-1) - q.event_shape[0]) / 2 - log_det_q + log_det_p
 
 
 @register_kl(Independent, MultivariateNormal)

@@ -43,9 +43,7 @@ def evaluating(vae: VAE) -> Iterator[None]:
         vae.train(training)
 
 
-def batches(
-    data: Dataset, like: Tensor, rows: int, seed: int
-) -> Iterator[tuple[slice, Tensor, tuple[Tensor, ...]]]:
+def batches(data: Dataset, like: Tensor, rows: int, seed: int) -> Iterator[tuple[slice, Tensor, tuple[Tensor, ...]]]:
     """The data as an evaluation reads them, ``rows`` at a time: (which rows, x, contexts)."""
     for start in range(0, len(data), rows):
         at = slice(start, min(start + rows, len(data)))
@@ -100,10 +98,8 @@ def _sample(
     return _row_by_row(vae, proposal, keys, size, x, c) if z is None else z
 
 
-def _row_by_row(
-    vae: VAE, proposal: Proposal, keys: list[int], size: int, x: Tensor, c: tuple[Tensor, ...]
-) -> Tensor:
-    """For distributions whose draws no given noise decides: each row is drawn alone, after seeding torch with its key."""
+def _row_by_row(vae: VAE, proposal: Proposal, keys: list[int], size: int, x: Tensor, c: tuple[Tensor, ...]) -> Tensor:
+    """For distributions whose draws no given noise decides: each row is drawn alone, with its key as seed."""
     columns = []
     for i, key in enumerate(keys):
         row = [t[i : i + 1] for t in (x, *c)]

@@ -74,11 +74,7 @@ class ConvEncoder(_Convolutions):
         if x.shape[len(lead) :] != self.shape:
             raise InputError(f"this network takes images of shape {self.shape}; got {tuple(x.shape[1:])}")
         images = x.reshape(-1, *self.shape)
-        images = (
-            images.movedim(-1, 1)
-            if self.channels_last
-            else images.reshape(len(images), self.colours, *_hw(self))
-        )
+        images = images.movedim(-1, 1) if self.channels_last else images.reshape(len(images), self.colours, *_hw(self))
         out: Tensor = self.last(self.layers(images).flatten(1))
         return out.reshape(*lead, -1)
 
@@ -151,6 +147,4 @@ def conv(
         return ConvEncoder(inputs, outputs, channels, activation)
     if isinstance(inputs, int) and not isinstance(outputs, int):
         return ConvDecoder(inputs, outputs, channels, activation, prefix)
-    raise InputError(
-        "conv leads from an image to a number of outputs, or from a number of inputs to an image"
-    )
+    raise InputError("conv leads from an image to a number of outputs, or from a number of inputs to an image")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Sequence
 
@@ -65,7 +66,7 @@ class MLP(nn.Module):
         self.activation, self.context = activation, context
         sizes = [math.prod(self.inputs) + context, *self.hidden, math.prod(self.outputs)]
         layers: list[nn.Module] = []
-        for before, after in zip(sizes, sizes[1:], strict=False):
+        for before, after in itertools.pairwise(sizes):
             layers += [nn.Linear(before, after), make_activation(activation)]
         self.layers = nn.Sequential(*layers[:-1])
 

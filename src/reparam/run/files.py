@@ -5,12 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import tempfile
+import secrets
 from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-import torch
 from safetensors import SafetensorError
 from safetensors.torch import load as parse_tensors
 from safetensors.torch import save as pack_tensors
@@ -20,18 +19,22 @@ from reparam.errors import RunFolderError
 
 
 def atomic_write(path: Path, content: bytes | str) -> None:
-    """Write a file so that a reader, or a crash at any moment, finds the old one or the new one whole."""
+    """Write a file so that a reader, or a crash at any moment, finds the old one or the new one whole.
+
+    A symbolic link stays, and what it points to is replaced; permissions follow the umask.
+    """
     data = content.encode() if isinstance(content, str) else content
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    target = Path(os.path.realpath(path))
+    temporary = target.with_name(f".{secrets.token_hex(8)}.tmp")
+    handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
+        os.replace(temporary, target)
     except BaseException:
-        Path(temporary).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         raise
 
 
@@ -42,20 +45,24 @@ class Tensors(NamedTuple):
     facts: dict[str, object]
 
 
-def _digest(tensors: Mapping[str, Tensor], facts: str) -> str:
-    digest = hashlib.blake2b(facts.encode(), digest_size=32)
-    for name in sorted(tensors):
-        tensor = tensors[name].detach().cpu().contiguous()
-        digest.update(f"{name}:{tensor.dtype}:{tuple(tensor.shape)};".encode())
-        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes() if tensor.numel() else b"")
-    return digest.hexdigest()
+_BLANK = "0" * 64
+
+
+def _mark(digest: str) -> bytes:
+    """Where the checksum stands in the head. No other text in it reads so: inside a string, quotes are escaped."""
+    return f'"digest":"{digest}"'.encode()
+
+
+def _digest(content: bytes) -> str:
+    """The checksum of a whole file in which the checksum itself is blank."""
+    return hashlib.blake2b(content, digest_size=32).hexdigest()
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], facts: Mapping[str, object]) -> None:
-    """A safetensors file, written atomically, with a checksum of tensors and facts in its head."""
+    """A safetensors file, written atomically, with the facts and a checksum of the whole file in its head."""
     own = {name: t.detach().cpu().contiguous().clone() for name, t in tensors.items()}
-    text = json.dumps(facts, sort_keys=True)
-    atomic_write(path, pack_tensors(own, {"facts": text, "digest": _digest(own, text)}))
+    content = pack_tensors(own, {"facts": json.dumps(facts, sort_keys=True), "digest": _BLANK})
+    atomic_write(path, content.replace(_mark(_BLANK), _mark(_digest(content)), 1))
 
 
 def read_tensors(path: Path) -> Tensors:
@@ -68,15 +75,19 @@ def read_tensors(path: Path) -> Tensors:
         content = path.read_bytes()
     except OSError as error:
         raise RunFolderError(f"{path} cannot be read: {error.strerror}") from error
+    foreign = f"{path} is cut short, damaged, or was not written by reparam: restore it, or train again"
     try:
-        tensors = parse_tensors(content)
         size = int.from_bytes(content[:8], "little")
         metadata = json.loads(content[8 : 8 + size])["__metadata__"]
-        text, digest = metadata["facts"], metadata["digest"]
-    except (SafetensorError, ValueError, KeyError, TypeError) as error:
+        facts, digest = metadata["facts"], str(metadata["digest"])
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise RunFolderError(foreign) from error
+    if _digest(content.replace(_mark(digest), _mark(_BLANK), 1)) != digest:
         raise RunFolderError(
-            f"{path} is cut short, damaged, or was not written by reparam: {error}"
-        ) from error
-    if _digest(tensors, text) != digest:
-        raise RunFolderError(f"{path} was altered after it was written: its checksum does not match")
-    return Tensors(tensors, json.loads(text))
+            f"{path} was cut short or altered after it was written, its checksum does not match: restore it, or train "
+            "again"
+        )
+    try:
+        return Tensors(parse_tensors(content), dict(json.loads(facts)))
+    except (SafetensorError, ValueError, TypeError, KeyError) as error:  # a checksum proves no good intentions
+        raise RunFolderError(foreign) from error

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import platform
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -25,6 +27,7 @@ from reparam.version import __version__
 
 CONFIG, MODEL, SCHEMA, HISTORY = "config.toml", "model.safetensors", "schema.json", "history.jsonl"
 FORMAT = 1
+_DTYPES = {"float32": torch.float32, "float64": torch.float64, "float16": torch.float16, "bfloat16": torch.bfloat16}
 
 
 @dataclass(frozen=True)
@@ -50,27 +53,42 @@ def save(
     Parts of reparam and the common layers of ``torch.nn`` can be rebuilt by :func:`load` from the folder alone; for a
     class of your own, build the model again in Python and give it to ``load(folder, into=vae)``.
     ``config`` are further tables for ``config.toml``.
+
+    Raises:
+        RunFolderError: if the folder cannot be written to.
     """
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    write_config(vae, folder, config or {}, schema)
-    write_weights(vae, folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_config(vae, folder, config or {}, schema)
+        write_weights(vae, folder)
+    except OSError as error:
+        raise RunFolderError(f"cannot write to the folder {folder}: {error.strerror or error}") from error
 
 
 def write_config(vae: VAE, folder: Path, config: Mapping[str, Any], schema: Schema | None) -> None:
-    """The files that do not change while a run trains."""
-    model = {"dtype": _dtype(vae), **describe(vae)}
-    table = {"format": FORMAT, "reparam": __version__, **config, "model": model}
+    """The files that do not change while a run trains; the schema of a model that was there before is removed."""
+    table = {"format": FORMAT, "reparam": __version__, **config, "model": _model_table(vae)}
     atomic_write(folder / CONFIG, dumps(table))
     if schema is not None:
         atomic_write(folder / SCHEMA, schema.to_json())
+    else:
+        (folder / SCHEMA).unlink(missing_ok=True)
     atomic_write(folder / "environment.json", json.dumps(environment(), indent=2) + "\n")
 
 
 def write_weights(vae: VAE, folder: Path, weights: Mapping[str, Tensor] | None = None) -> None:
-    """The weights (the model's own unless given), bound to the description of the model that they belong to."""
-    facts = {"format": FORMAT, "model": _canonical(describe(vae))}
+    """The weights (the model's own unless given), bound to the model's description and to the folder's schema."""
+    facts = {"format": FORMAT, "model": _canonical(_model_table(vae)), "schema": _checksum(folder / SCHEMA)}
     write_tensors(folder / MODEL, vae.state_dict() if weights is None else weights, facts)
+
+
+def _model_table(vae: VAE) -> dict[str, Any]:
+    return {"dtype": str(reference(vae).dtype).removeprefix("torch."), **describe(vae)}
+
+
+def _checksum(path: Path) -> str | None:
+    return hashlib.blake2b(path.read_bytes(), digest_size=32).hexdigest() if path.exists() else None
 
 
 def load(folder: str | Path, into: VAE | None = None) -> VAE:
@@ -90,30 +108,77 @@ def open_run(folder: str | Path, into: VAE | None = None) -> Run:
     config = read_config(folder)
     spec = config.get("model")
     if not isinstance(spec, dict):
-        raise RunFolderError(
-            f"{folder / CONFIG} does not describe a model: it was altered, or is not of a run"
-        )
+        raise RunFolderError(f"{folder / CONFIG} does not describe a model: it was altered, or is not of a run")
     if not (folder / MODEL).exists():
         raise RunFolderError(
-            f"{folder} has no {MODEL}: the run stopped before its first epoch ended; continue it with: reparam resume {folder}"
+            f"{folder} has no {MODEL}: the run stopped before its first epoch ended; continue it with: "
+            f"reparam resume {folder}"
         )
     tensors, facts = read_tensors(folder / MODEL)
-    plain = {name: value for name, value in spec.items() if name != "dtype"}
-    if facts.get("model") != _canonical(plain):
+    if facts.get("model") != _canonical(spec):
         raise RunFolderError(
-            f"{folder / CONFIG} describes another model than the one whose weights are in {MODEL}: one of them was altered"
+            f"{folder / CONFIG} describes another model than the one whose weights are in {MODEL}: one of them was "
+            "altered; restore it, or train again"
         )
-    vae = rebuild(plain) if into is None else into
-    try:
-        vae.to(getattr(torch, str(spec.get("dtype", "float32"))))
-        vae.load_state_dict(tensors)
-    except (RuntimeError, AttributeError, TypeError) as error:
-        raise RunFolderError(
-            f"the weights in {folder} do not fit the model: {str(error).splitlines()[0]}"
-        ) from error
-    schema_file = folder / SCHEMA
-    schema = Schema.from_json(_text(schema_file)) if schema_file.exists() else None
+    schema = _read_schema(folder, facts.get("schema"))
+    vae = _rebuilt(spec) if into is None else _same(into, spec)
+    _put(tensors, vae, assign=into is None)
     return Run(folder, vae.eval(), config, schema)
+
+
+def _read_schema(folder: Path, checksum: object) -> Schema | None:
+    schema = Schema.from_json(_text(folder / SCHEMA)) if (folder / SCHEMA).exists() else None
+    if _checksum(folder / SCHEMA) != checksum:
+        raise RunFolderError(
+            f"{folder / SCHEMA} is not the one that the weights were saved with: it was altered or removed; restore "
+            "it, or train again"
+        )
+    return schema
+
+
+def _rebuilt(spec: Mapping[str, Any]) -> VAE:
+    dtype = _DTYPES.get(str(spec.get("dtype")))
+    if dtype is None:
+        raise RunFolderError(f"the configuration names the dtype {spec.get('dtype')!r}: known: {', '.join(_DTYPES)}")
+    with torch.random.fork_rng(devices=[]):  # its fresh weights are replaced, and nobody's random numbers moved on
+        vae = rebuild({name: value for name, value in spec.items() if name != "dtype"})
+    if not isinstance(vae, VAE):
+        raise RunFolderError(f"the configuration describes a {type(vae).__name__}, not a VAE")
+    return vae.to(dtype)
+
+
+def _same(into: VAE, spec: Mapping[str, Any]) -> VAE:
+    """The caller's model, if it is built as the saved one was; a class of one's own may have moved to another module.
+
+    Raises:
+        RunFolderError: naming the first part that differs.
+    """
+    given, saved = (re.sub(r"unlisted:[^\"]*", "unlisted", _canonical(s)) for s in (_model_table(into), spec))
+    if given != saved:
+        at = len(os.path.commonprefix([given, saved]))
+        words = slice(max(0, at - 30), at + 30)
+        raise RunFolderError(
+            f"the model given to load is built otherwise than the saved one: it has ...{given[words]}... where the "
+            f"saved one has ...{saved[words]}..."
+        )
+    return into
+
+
+def _put(tensors: Mapping[str, Tensor], vae: VAE, assign: bool) -> None:
+    """Replace the weights of the model, all or none.
+
+    Raises:
+        RunFolderError: if names or shapes are not the model's.
+    """
+    own = {name: tuple(t.shape) for name, t in vae.state_dict().items()}
+    read = {name: tuple(t.shape) for name, t in tensors.items()}
+    for name in sorted(own.keys() | read.keys()):
+        if own.get(name) != read.get(name):
+            raise RunFolderError(
+                f"the saved weights do not fit the model: {name} is {read.get(name, 'absent')} in the file and "
+                f"{own.get(name, 'absent')} in the model"
+            )
+    vae.load_state_dict(dict(tensors), assign=assign)  # assign keeps each tensor's dtype
 
 
 def read_config(folder: str | Path) -> dict[str, Any]:
@@ -129,10 +194,10 @@ def read_config(folder: str | Path) -> dict[str, Any]:
         raise RunFolderError(f"{folder} is not a run folder: it has no {CONFIG}")
     try:
         config = tomllib.loads(_text(folder / CONFIG))
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise RunFolderError(f"{folder / CONFIG} is damaged: {error}") from error
     version = config.get("format")
-    if not isinstance(version, int):
+    if type(version) is not int or version < 1:
         raise RunFolderError(f"{folder / CONFIG} names no format: it was altered, or is not of a run")
     if version > FORMAT:
         raise RunFolderError(
@@ -143,11 +208,18 @@ def read_config(folder: str | Path) -> dict[str, Any]:
 
 
 def read_history(folder: Path) -> list[dict[str, Any]]:
-    """The lines of ``history.jsonl``; a last line that is still being written is left out."""
+    """The lines of ``history.jsonl``; a last line that is still being written is left out.
+
+    Raises:
+        RunFolderError: for a line that is no table.
+    """
     path = folder / HISTORY
     if not path.exists():
         return []
-    return [json.loads(line) for line in _text(path).split("\n")[:-1] if line]
+    try:
+        return [dict(json.loads(line)) for line in _text(path).split("\n")[:-1] if line]
+    except (ValueError, TypeError) as error:
+        raise RunFolderError(f"{path} is damaged: {error}") from error
 
 
 def environment() -> dict[str, Any]:
@@ -171,10 +243,6 @@ def _text(path: Path) -> str:
         raise RunFolderError(f"{path} cannot be read: {error}") from error
 
 
-def _dtype(vae: VAE) -> str:
-    return str(reference(vae).dtype).removeprefix("torch.")
-
-
 def _canonical(spec: Any) -> str:
     """One text for one description: what TOML cannot say (None) is left out, tuples are lists."""
 
@@ -183,4 +251,4 @@ def _canonical(spec: Any) -> str:
             return {k: clean(v) for k, v in value.items() if v is not None}
         return [clean(v) for v in value] if isinstance(value, list | tuple) else value
 
-    return json.dumps(clean(spec), sort_keys=True)
+    return json.dumps(clean(spec), sort_keys=True, default=str)  # str: an altered file may hold TOML's dates

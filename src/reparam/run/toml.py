@@ -4,15 +4,24 @@ from __future__ import annotations
 
 import json
 import math
+import numbers
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
+
+import numpy as np
 
 _BARE = re.compile(r"[A-Za-z0-9_-]+")
 
 
 def dumps(table: Mapping[str, Any]) -> str:
-    """A table of numbers, strings, booleans, lists and tables as TOML; entries that are None are left out."""
+    """A table of numbers, strings, booleans, lists and tables as TOML; entries that are None are left out.
+
+    Numbers may be numpy's. ``tomllib.loads`` gives an equal table back.
+
+    Raises:
+        TypeError: for a value or a key that TOML has no form for.
+    """
     return "\n".join(_table(table, ())) + "\n"
 
 
@@ -30,6 +39,8 @@ def _table(table: Mapping[str, Any], path: tuple[str, ...]) -> list[str]:
 
 
 def _key(key: str) -> str:
+    if not isinstance(key, str):
+        raise TypeError(f"TOML's keys are text, not {key!r}")
     return key if _BARE.fullmatch(key) else _string(key)
 
 
@@ -39,17 +50,17 @@ def _string(text: str) -> str:
 
 
 def _value(value: Any) -> str:
-    if isinstance(value, bool):
+    if isinstance(value, bool | np.bool_):
         return "true" if value else "false"
-    if isinstance(value, int):
-        return str(value)
-    if isinstance(value, float):
-        return _float(value)
+    if isinstance(value, numbers.Integral):
+        return str(int(value))
+    if isinstance(value, numbers.Real):
+        return _float(float(value))
     if isinstance(value, str):
         return _string(value)
     if isinstance(value, Mapping):
         return "{" + ", ".join(f"{_key(k)} = {_value(v)}" for k, v in value.items() if v is not None) + "}"
-    if isinstance(value, Sequence):
+    if isinstance(value, Sequence) and not isinstance(value, bytes | bytearray):
         return "[" + ", ".join(_value(v) for v in value) + "]"
     raise TypeError(f"TOML has no form for {type(value).__name__}")
 

@@ -12,6 +12,7 @@ from torch import Tensor
 from reparam import seeding
 from reparam.data import Dataset, as_dataset
 from reparam.errors import InputError
+from reparam.evaluate.draws import evaluating
 from reparam.likelihoods import Gaussian
 from reparam.objectives import Objective
 from reparam.vae import VAE, reference
@@ -49,14 +50,10 @@ def split(data: Dataset, validation: float | Any | None, seed: int) -> tuple[Dat
     if isinstance(validation, bool) or not isinstance(validation, float | int):
         held = as_dataset(validation)
         if held.event_shape != data.event_shape:
-            raise InputError(
-                f"training data have shape {data.event_shape}, validation data {held.event_shape}"
-            )
+            raise InputError(f"training data have shape {data.event_shape}, validation data {held.event_shape}")
         return data, held
     if not 0 < validation < 1:
-        raise InputError(
-            f"validation is a share of the rows between 0 and 1, or further data, not {validation!r}"
-        )
+        raise InputError(f"validation is a share of the rows between 0 and 1, or further data, not {validation!r}")
     count = min(len(data) - 1, max(1, round(len(data) * validation)))
     order = torch.randperm(len(data), generator=torch.Generator().manual_seed(seed))
     return data[order[count:].sort().values], data[order[:count].sort().values]
@@ -69,12 +66,10 @@ def check_data(vae: VAE, objective: Objective, data: Dataset, held: Dataset | No
         InputError: in one sentence that says what does not fit.
     """
     like = reference(vae)
-    with torch.no_grad(), seeding.seeded(0):
+    with evaluating(vae), seeding.seeded(0):
         _trial(vae, objective, data, like)
         for part in (data, held):
-            rows = (
-                len(part) if part is not None and part.binarize is None else 0
-            )  # binarised data are 0 and 1
+            rows = len(part) if part is not None and part.binarize is None else 0  # binarised data are 0 and 1
             for start in range(0, rows, _ROWS):
                 assert part is not None
                 x = part.grey(part.x[start : start + _ROWS], like)
@@ -106,8 +101,8 @@ def _warn_of_constants(vae: VAE, data: Dataset, like: Tensor) -> None:
     if bool(constant.any()):
         first = [int(i) for i in constant.nonzero()[0]]
         warnings.warn(
-            f"{int(constant.sum())} element(s) of the data never change, the first at {data.place(0, first)}: a learned "
-            "scale collapses on them and their density grows without bound; remove them, or fix the scale",
+            f"{int(constant.sum())} element(s) of the data never change, the first at {data.place(0, first)}: a "
+            "learned scale collapses on them and their density grows without bound; remove them, or fix the scale",
             UserWarning,
             stacklevel=3,
         )

@@ -57,8 +57,8 @@ def fit(
     with ``patience`` training stops after so many epochs without a better one. Validation uses the objective at its
     full weights and the same noise each epoch.
 
-    ``out`` is a run folder that :func:`reparam.load` opens; every minute and at the end it gets a checkpoint, from
-    which ``resume=True`` goes on with the same bits as an uninterrupted run. ``config`` and ``schema`` are kept in it.
+    ``out`` is a run folder that :func:`reparam.load` opens; every minute and at the end it gets a checkpoint, from which
+    ``resume=True`` goes on with the same bits as an uninterrupted run. ``config`` and ``schema`` are kept in it.
     The first Ctrl-C or SIGTERM ends training after the step at hand, with the run saved.
 
     ``seed`` decides the order of rows and all noise; the caller's generators are left as they were.
@@ -67,7 +67,7 @@ def fit(
     Raises:
         InputError: for data or options that cannot be used, before anything is written.
         NonFiniteError: at the first step whose loss is not finite; the weights are those of the last epoch's start.
-        RunFolderError: if ``out`` holds a run already and ``resume`` is not asked for, or holds another run's checkpoint.
+        RunFolderError: if ``out`` holds a run already and ``resume`` is not asked for, or holds another run.
     """
     objective = ELBO() if objective is None else objective
     if not isinstance(objective, Objective):
@@ -77,7 +77,7 @@ def fit(
     check_data(vae, objective, data, held)
     optimizer = torch.optim.Adam(vae.parameters(), lr=lr, fused=True)
     settings = {
-        "epochs": epochs, "batch_size": batch_size, "lr": lr, "seed": seed, "rows": len(data),
+        "epochs": epochs, "batch_size": batch_size, "lr": lr, "seed": seed, "data": data.fingerprint(),
         "objective": f"{type(objective).__name__}{vars(objective)}",
     }  # fmt: skip
     folder = None if out is None else RunWriter(Path(out), vae, optimizer, settings, resume)
@@ -90,16 +90,14 @@ def fit(
         good = checkpoint.snapshot(vae)
         vae.train()
         with Progress(epochs * len(data), "rows", progress) as bar:
-            while position.epoch < epochs and not _exhausted(position, patience) and not stop.asked:
+            while position.epoch < epochs and not _exhausted(position, patience) and not stop.asked():
                 for batch in _batches(data, batch_size, seed, position, reference(vae)):
                     terms = _step(vae, objective, optimizer, batch)
                     if terms is None:
                         _stop_at_non_finite(vae, objective, batch, position, lr, good, folder)
                     position.take(len(batch[0]), terms)
-                    bar.update(
-                        position.epoch * len(data) + position.rows, history.summary(position.epoch, epochs)
-                    )
-                    if stop.asked:
+                    bar.update(position.epoch * len(data) + position.rows, history.summary(position.epoch, epochs))
+                    if stop.asked():
                         break
                 position.seconds = time.monotonic() - started
                 if position.rows < len(data):
@@ -117,7 +115,7 @@ def fit(
                 force=True,
             )
         history.best_epoch = position.best_epoch
-        if stop.asked:
+        if stop.asked():
             history.stopped = "interrupted"
         elif position.epoch < epochs:
             history.stopped = "early"
@@ -139,7 +137,7 @@ def _step(
     if not math.isfinite(loss.detach()):
         return None
     optimizer.zero_grad(set_to_none=True)
-    loss.backward()  # type: ignore[no-untyped-call]
+    loss.backward()
     optimizer.step()
     with torch.no_grad():
         return [float(t.mean()) for t in (bound, draw.reconstruction, finite_kl(draw))]
@@ -157,21 +155,17 @@ def _stop_at_non_finite(
         folder.save_weights(good)
     raise NonFiniteError(
         f"training stopped at step {position.step + 1} (epoch {position.epoch + 1}, rows {position.rows} to "
-        f"{position.rows + len(batch[0]) - 1} of its order): not finite: {culprit}. The weights of the epoch's start are "
-        f"kept. Try lr={lr / 10:g}, look for extreme values in the data, or standardise them"
+        f"{position.rows + len(batch[0]) - 1} of its order): not finite: {culprit}. The weights of the epoch's start "
+        f"are kept. Try lr={lr / 10:g}, look for extreme values in the data, or standardise them"
     )
 
 
-def _batches(
-    data: Dataset, size: int, seed: int, position: Position, like: Tensor
-) -> Iterator[tuple[Tensor, ...]]:
+def _batches(data: Dataset, size: int, seed: int, position: Position, like: Tensor) -> Iterator[tuple[Tensor, ...]]:
     """The batches (x, *contexts) of this epoch from the run's position on, in an order that seed and epoch decide.
 
     Rows are gathered for many batches at once, which costs a fraction of gathering each.
     """
-    order = torch.randperm(
-        len(data), generator=torch.Generator().manual_seed(seed * 1_000_003 + position.epoch)
-    )
+    order = torch.randperm(len(data), generator=torch.Generator().manual_seed(seed * 1_000_003 + position.epoch))
     block = size * max(1, _GATHERED_ROWS // size)
     begun = position.rows
     for start in range(begun // block * block, len(data), block):

@@ -17,7 +17,15 @@ class StopRequest:
     """Set by the first Ctrl-C or SIGTERM; training then ends after the step at hand."""
 
     def __init__(self) -> None:
-        self.asked = False
+        self._asked = False
+
+    def ask(self) -> None:
+        """Ask training to end."""
+        self._asked = True
+
+    def asked(self) -> bool:
+        """Whether training should end."""
+        return self._asked
 
 
 @contextmanager
@@ -32,9 +40,9 @@ def stop_request() -> Iterator[StopRequest]:
         return
 
     def ask(number: int, frame: FrameType | None) -> None:
-        if request.asked:
+        if request.asked():
             raise KeyboardInterrupt
-        request.asked = True
+        request.ask()
 
     before = {s: signal.signal(s, ask) for s in (signal.SIGINT, signal.SIGTERM)}
     try:

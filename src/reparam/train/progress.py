@@ -24,9 +24,7 @@ class Progress:
     ``enabled`` None shows it on terminals only.
     """
 
-    def __init__(
-        self, total: int, unit: str, enabled: bool | None = None, stream: TextIO | None = None
-    ) -> None:
+    def __init__(self, total: int, unit: str, enabled: bool | None = None, stream: TextIO | None = None) -> None:
         self.total, self.unit = max(1, total), unit
         self.stream = sys.stderr if stream is None else stream
         self.terminal = self.stream.isatty()
@@ -44,7 +42,7 @@ class Progress:
             self.stream.write("\n")
 
     def update(self, done: int, said: str = "", force: bool = False) -> None:
-        """Show that ``done`` units are done; lines come at most ten times a second, or each ten seconds off terminals."""
+        """Show that ``done`` units are done; lines come ten times a second at most, each ten seconds off terminals."""
         if not self.enabled:
             return
         now = time.monotonic()

@@ -35,9 +35,7 @@ class RunWriter:
         if path.exists() and not path.is_dir():
             raise RunFolderError(f"{path} is a file: choose a folder for the run")
         if not resume and path.exists() and any(path.iterdir()):
-            raise RunFolderError(
-                f"{path} is not empty: choose another folder, or resume the run that is in it"
-            )
+            raise RunFolderError(f"{path} is not empty: choose another folder, or resume the run that is in it")
         self.saved = time.monotonic()
 
     def read(self) -> tuple[Position, Weights | None] | None:

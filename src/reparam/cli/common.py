@@ -1,0 +1,60 @@
+"""What several commands share: opening runs and data, and how the process is set up."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import torch
+
+from reparam.data import Dataset, Schema, read
+from reparam.errors import InputError, RunFolderError
+from reparam.run import Run, open_run
+from reparam.train import keep_freed_memory
+
+
+def prepare(threads: int | None = None) -> None:
+    """Set the process up for work: before the first parallel operation, so that all threads inherit it."""
+    if threads is not None:
+        if threads < 1:
+            raise InputError(f"threads must be at least 1, not {threads}")
+        torch.set_num_threads(threads)
+    torch.set_flush_denormal(True)
+    keep_freed_memory()
+
+
+def say(text: str) -> None:
+    """A line for the person, on standard error, so that standard output holds results alone."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def opened(folder: str) -> tuple[Run, Schema]:
+    """A run with its schema, which data from files need."""
+    run = open_run(folder)
+    if run.schema is None:
+        raise RunFolderError(f"{folder} has no schema.json: it was saved from Python; use reparam.load there")
+    return run, run.schema
+
+
+def dataset(schema: Schema, path: str, labels: str | None, binarize: str | None) -> Dataset:
+    """The data of a file in the units of the run."""
+    return schema.dataset(read(path, labels), binarize)
+
+
+def check_seed(seed: int) -> int:
+    """The seed, if it can be one."""
+    if not 0 <= seed < 2**32:
+        raise InputError(f"seed must be a whole number from 0 to 2**32 - 1, not {seed}")
+    return seed
+
+
+def writable(path: str, endings: tuple[str, ...]) -> Path:
+    """The path, refused before any work if nothing could be written there, or no writer knows its ending."""
+    target = Path(path)
+    if target.suffix.lower() not in endings:
+        raise InputError(f"no writer knows {target.name!r}: --out ends with one of {' '.join(endings)}")
+    if not target.parent.is_dir():
+        raise InputError(f"no such folder: {target.parent}")
+    if target.is_dir():
+        raise InputError(f"{target} is a folder: --out is a file")
+    return target

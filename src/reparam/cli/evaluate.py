@@ -1,0 +1,114 @@
+"""evaluate and score: how good a model is, and how likely each row."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from typing import Any
+
+from reparam import seeding
+from reparam.cli.common import check_seed, dataset, opened, prepare, say, writable
+from reparam.cli.options import EvaluateOptions, ScoreOptions
+from reparam.cli.output import TABLES, write_columns
+from reparam.data import Dataset, Schema
+from reparam.distributions import unwrap
+from reparam.evaluate import Estimate, active_units, bits_per_dim, elbo_terms, log_likelihood
+from reparam.evaluate import encode as posterior_means
+from reparam.posteriors import Point
+from reparam.train import Progress
+from reparam.vae import VAE
+
+
+def evaluate(options: EvaluateOptions) -> int:
+    """``reparam evaluate``."""
+    prepare(options.threads)
+    run, schema = opened(options.run)
+    data = dataset(schema, options.data, options.labels, options.binarize)
+    numbers = measure(run.vae, data, schema, options.k, options.method, check_seed(options.seed))
+    if options.json:
+        print(json.dumps({name: _plain(value) for name, value in numbers.items()}))
+    else:
+        print(table(numbers, len(data)))
+    return 0
+
+
+def score(options: ScoreOptions) -> int:
+    """``reparam score``."""
+    prepare()
+    path = writable(options.out, TABLES)
+    run, schema = opened(options.run)
+    data = dataset(schema, options.data, options.labels, options.binarize)
+    estimate = likelihood_of(run.vae, data, options.k, options.method, check_seed(options.seed))
+    write_columns(path, {"log_likelihood": estimate.per_datum.numpy(), "ess": estimate.ess.numpy()})
+    say(f"log p(x) of {len(data)} rows in {path}: mean {estimate.value:.3f} ± {estimate.stderr:.3f} nats")
+    return 0
+
+
+def likelihood_of(vae: VAE, data: Dataset, k: int, method: str, seed: int, progress: bool | None = None) -> Estimate:
+    """The log-likelihood by the method asked for, with progress."""
+    if method == "auto":
+        method = "prior" if isinstance(vae.posterior, Point) else "importance"
+    with Progress(len(data), "rows", progress) as bar:
+        return log_likelihood(vae, data, k, method, seed, progress=lambda done, _: bar.update(done))
+
+
+def measure(vae: VAE, data: Dataset, schema: Schema, k: int, method: str, seed: int) -> dict[str, Any]:
+    """The numbers of an evaluation, under the names of ``reparam evaluate --json``; None where one does not exist."""
+    started = time.monotonic()
+    numbers: dict[str, Any] = dict.fromkeys(("elbo", "elbo_stderr", "reconstruction", "kl"))
+    if not isinstance(vae.posterior, Point):
+        terms = elbo_terms(vae, data, 1, seed)
+        numbers = {
+            "elbo": terms.elbo.value,
+            "elbo_stderr": terms.elbo.stderr,
+            "reconstruction": terms.reconstruction.value,
+            "kl": terms.kl.value,
+        }
+    likelihood = likelihood_of(vae, data, k, method, seed)
+    units = 0.0 if _is_discrete(vae) else schema.log_units()
+    return numbers | {
+        "log_likelihood": likelihood.value,
+        "stderr": likelihood.stderr,
+        "method": likelihood.method,
+        "k": k,
+        "ess": float(likelihood.ess.mean()),
+        "bits_per_dim": bits_per_dim(likelihood.value, data.event_shape, units),
+        "active_units": active_units(posterior_means(vae, data, seed)),
+        "latent_dim": vae.prior().event_shape[-1],
+        "n": len(data),
+        "seconds": round(time.monotonic() - started, 3),
+    }
+
+
+def _is_discrete(vae: VAE) -> bool:
+    with seeding.seeded(0):
+        p_x = vae.likelihood(vae.prior().sample((1,)))
+    support = unwrap(p_x).support
+    return support is not None and bool(support.is_discrete)
+
+
+def _plain(value: Any) -> Any:
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def table(numbers: dict[str, Any], rows: int) -> str:
+    """The numbers for a person: one line each, with what it means."""
+
+    def line(name: str, value: float | None, said: str, error: float | None = None) -> str:
+        shown = "-" if value is None else f"{value:.3f}" + (f" ± {error:.3f}" if error is not None else "")
+        return f"  {name:<16}{shown:>20}  {said}"
+
+    n = numbers
+    return "\n".join(
+        [
+            f"{rows} rows, nats per datum; ± is one standard error",
+            line("log-likelihood", n["log_likelihood"], f"{n['method']} sampling, k = {n['k']}", n["stderr"]),
+            line("ELBO", n["elbo"], "the evidence lower bound, reconstruction - KL", n["elbo_stderr"]),
+            line("reconstruction", n["reconstruction"], "expected log p(x|z)"),
+            line("KL", n["kl"], "what z tells about x beyond the prior"),
+            line("bits per dim", n["bits_per_dim"], "the log-likelihood for each element, in bits (smaller is better)"),
+            f"  {'active units':<16}{n['active_units']:>20}  of {n['latent_dim']} latent dimensions",
+            f"  {'seconds':<16}{n['seconds']:>20.1f}",
+        ]
+    )

@@ -1,0 +1,77 @@
+"""sample, encode, decode, reconstruct: what a trained model makes."""
+
+from __future__ import annotations
+
+import torch
+
+from reparam import seeding
+from reparam.cli.common import check_seed, dataset, opened, prepare, say, writable
+from reparam.cli.options import DecodeOptions, EncodeOptions, ReconstructOptions, SampleOptions
+from reparam.cli.output import PICTURES, TABLES, check_picture, write_array, write_data
+from reparam.data import read
+from reparam.errors import InputError
+from reparam.evaluate import encode as posterior_means
+from reparam.vae import reference
+
+_ROWS = 4096  # decoded at a time
+
+
+def sample(options: SampleOptions) -> int:
+    """``reparam sample``."""
+    prepare()
+    path = writable(options.out, PICTURES)
+    run, schema = opened(options.run)
+    check_picture(path, schema)
+    if options.n < 1:
+        raise InputError(f"-n must be at least 1, not {options.n}")
+    with seeding.seeded(check_seed(options.seed)):
+        parts = [run.vae.sample(min(_ROWS, options.n - i), mean=options.mean) for i in range(0, options.n, _ROWS)]
+    write_data(path, schema.restore(torch.cat(parts)), schema)
+    say(f"{options.n} samples in {path}")
+    return 0
+
+
+def encode(options: EncodeOptions) -> int:
+    """``reparam encode``."""
+    prepare()
+    path = writable(options.out, TABLES)
+    run, schema = opened(options.run)
+    data = dataset(schema, options.data, options.labels, options.binarize)
+    means = posterior_means(run.vae, data, check_seed(options.seed))
+    write_array(path, means.cpu().numpy(), [f"z{i + 1}" for i in range(means.shape[1])], key="z")
+    say(f"the latents of {len(data)} rows, {means.shape[1]} for each, in {path}")
+    return 0
+
+
+def decode(options: DecodeOptions) -> int:
+    """``reparam decode``."""
+    prepare()
+    path = writable(options.out, PICTURES)
+    run, schema = opened(options.run)
+    check_picture(path, schema)
+    latents = read(options.latents).x
+    dim = run.vae.prior().event_shape[-1]
+    if latents.ndim != 2 or latents.shape[1] != dim or latents.dtype.kind not in "biuf":
+        raise InputError(f"{options.latents} has shape {latents.shape}; this model's latents are numbers (rows, {dim})")
+    like = reference(run.vae)
+    z = torch.from_numpy(latents.astype("float64")).to(like)
+    if not bool(z.isfinite().all()):
+        raise InputError(f"{options.latents}: row {int((~z.isfinite()).nonzero()[0, 0])} is not finite")
+    with seeding.seeded(check_seed(options.seed)):
+        parts = [run.vae.decode(part, mean=not options.sample) for part in z.split(_ROWS)]
+    write_data(path, schema.restore(torch.cat(parts)), schema)
+    say(f"{len(z)} decoded in {path}")
+    return 0
+
+
+def reconstruct(options: ReconstructOptions) -> int:
+    """``reparam reconstruct``."""
+    prepare()
+    path = writable(options.out, PICTURES)
+    run, schema = opened(options.run)
+    check_picture(path, schema)
+    data = dataset(schema, options.data, options.labels, options.binarize)
+    z = posterior_means(run.vae, data, check_seed(options.seed))
+    write_data(path, schema.restore(torch.cat([run.vae.decode(part) for part in z.split(_ROWS)])), schema)
+    say(f"{len(data)} reconstructions in {path}")
+    return 0

@@ -1,0 +1,213 @@
+"""train and resume: from a file to a run folder with its report."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from reparam import recipes, seeding
+from reparam.cli.common import check_seed, prepare, say
+from reparam.cli.evaluate import measure
+from reparam.cli.options import ResumeOptions, TrainOptions
+from reparam.data import Dataset, Schema, Source, infer, read
+from reparam.errors import InputError, RunFolderError, nearest
+from reparam.objectives import ELBO, IWAE, Objective, Reconstruction
+from reparam.report import write_report
+from reparam.run import CONFIG, read_config
+from reparam.train import History, fit
+from reparam.train.checks import split
+from reparam.vae import VAE
+
+OBJECTIVES = ("elbo", "iwae", "reconstruction")
+_OWN_FILES = ("config.toml", "model.safetensors", "schema.json", "history.jsonl", "environment.json", "report.html")
+_OWN_FOLDERS = ("checkpoints", "figures")
+# The report's likelihood comes from a few held-out rows, so that it costs seconds; `evaluate` is for all of them.
+_REPORT_ROWS, _REPORT_K = 1000, 200
+
+
+def train(options: TrainOptions) -> int:
+    """``reparam train``."""
+    prepare(options.threads)
+    folder = Path(options.out)
+    _refuse_folder(folder, options.overwrite)
+    source = read(options.data, options.labels)
+    plan, schema, notes = resolve(options, source)
+    for note in notes:
+        say(note)
+    return _train(plan, source, schema, folder, resume=False)
+
+
+def resume(options: ResumeOptions) -> int:
+    """``reparam resume``."""
+    prepare(options.threads)
+    config = read_config(options.run)
+    if "options" not in config:
+        raise RunFolderError(
+            f"{options.run} was not made by reparam train: resume it from Python with fit(resume=True)"
+        )
+    try:
+        plan = TrainOptions(**{**config["options"], "out": options.run, "overwrite": False})
+        schema = Schema.from_json((Path(options.run) / "schema.json").read_text(encoding="utf-8"))
+    except (TypeError, OSError) as error:
+        raise RunFolderError(f"{Path(options.run) / CONFIG} is damaged: {error}") from error
+    if options.epochs is not None:
+        plan = replace(plan, epochs=options.epochs)
+    return _train(plan, read(plan.data, plan.labels), schema, Path(options.run), resume=True)
+
+
+def resolve(options: TrainOptions, source: Source) -> tuple[TrainOptions, Schema, list[str]]:
+    """The options with every automatic value decided, the schema of the data, and what to tell the person."""
+    schema, likelihood, notes = infer(source, options.likelihood, options.binarize, options.pixel_max)
+    objective = options.objective
+    if objective == "auto":
+        objective = "reconstruction" if options.posterior == "point" else "elbo"
+    elif objective not in OBJECTIVES:
+        raise InputError(f"unknown objective {objective!r}: {nearest(objective, ('auto', *OBJECTIVES))}")
+    if options.beta != 1.0 and objective != "elbo":
+        raise InputError(f"beta weighs the KL of elbo; the objective {objective} has none")
+    if not 0 <= options.validation < 1:
+        raise InputError(f"validation must be 0 or a share of the rows below 1, not {options.validation:g}")
+    scale = options.scale
+    if scale == "auto":
+        scale = "elementwise" if len(schema.event_shape) == 1 else "shared"
+    plan = replace(
+        options,
+        data=options.data
+        if options.data == source.name and not Path(options.data).exists()
+        else _absolute(options.data),
+        labels=_absolute(options.labels) if options.labels and Path(options.labels).exists() else options.labels,
+        likelihood=likelihood,
+        objective=objective,
+        scale=scale,
+        k=options.k if options.k is not None else 5 if objective == "iwae" else 1,
+        binarize=schema.binarize,
+        pixel_max=schema.pixel_max,
+        seed=check_seed(options.seed),
+    )
+    return plan, schema, notes
+
+
+def _absolute(path: str) -> str:
+    return str(Path(path).resolve())
+
+
+def build(plan: TrainOptions, data: Dataset) -> VAE:
+    """The model of these options, with weights that the seed decides."""
+    details: dict[str, Any] = {}
+    x = data.x
+    if plan.likelihood == "gaussian":
+        details["scale"] = _scale(plan.scale)
+        if data.pixel_max is None:
+            details |= _standardisation(x, details["scale"])
+        else:
+            details["mean"] = _mean(x) / data.pixel_max
+    else:
+        details["mean"] = _mean(x) / (data.pixel_max or 1.0)
+    with seeding.seeded(plan.seed):
+        return recipes.vae(
+            data.event_shape,
+            plan.latent_dim,
+            likelihood=plan.likelihood,
+            posterior=plan.posterior,
+            network=plan.network,
+            hidden=plan.hidden,
+            channels=plan.channels,
+            activation=plan.activation,
+            **details,
+        )
+
+
+def _scale(text: str) -> float | str:
+    try:
+        return float(text)
+    except ValueError:
+        return text
+
+
+def _mean(x: Tensor, rows: int = 8192) -> Tensor:
+    return torch.stack([part.double().sum(0) for part in x.split(rows)]).sum(0).float() / len(x)
+
+
+def _standardisation(x: Tensor, scale: float | str) -> dict[str, Any]:
+    """Mean and standard deviation: of each column of a table, of all elements of an image. Constants keep scale 1."""
+    y = x.double()
+    dims = (0,) if x.dim() == 2 else tuple(range(x.dim()))
+    loc, spread = y.mean(dims), y.std(dims)
+    spread = torch.where(spread > 1e-12 * (1 + loc.abs()), spread, 1.0)
+    more = {"scale": (scale / spread).float()} if isinstance(scale, float) else {}  # a number is in the data's units
+    return {"loc": loc.float(), "spread": spread.float(), **more}
+
+
+def objective_of(plan: TrainOptions) -> Objective:
+    """The objective of these options."""
+    k = plan.k or 1
+    return {"elbo": lambda: ELBO(k, plan.beta), "iwae": lambda: IWAE(k), "reconstruction": lambda: Reconstruction(k)}[
+        plan.objective
+    ]()
+
+
+def _train(plan: TrainOptions, source: Source, schema: Schema, folder: Path, resume: bool) -> int:
+    data = schema.dataset(source)
+    vae, objective = build(plan, data), objective_of(plan)
+    if plan.overwrite:
+        clear(folder)
+    share = plan.validation or None
+    history = fit(
+        vae, data, objective=objective, epochs=plan.epochs, batch_size=plan.batch_size, lr=plan.lr, seed=plan.seed,
+        validation=share, patience=plan.patience if share else None, out=folder, resume=resume, schema=schema,
+        config={"options": asdict(plan)}, progress=True,
+    )  # fmt: skip
+    if history.stopped == "interrupted":
+        say(f"interrupted; {folder} holds the best weights so far; go on with: reparam resume {folder}")
+        return 130
+    held = split(data, share, plan.seed)[1] or data
+    evaluation = measure(vae, held[:_REPORT_ROWS], schema, _REPORT_K, "auto", plan.seed)
+    finish(folder, vae, held, history, schema, {**evaluation, "data": _held_words(plan, len(held))})
+    say(f"next: reparam evaluate {folder} TEST_DATA")
+    return 0
+
+
+def _held_words(plan: TrainOptions, rows: int) -> str:
+    first = "" if rows <= _REPORT_ROWS else f"the first {_REPORT_ROWS} of "
+    return f"{first}{rows} rows held out of training" if plan.validation else f"{first}the {rows} training rows"
+
+
+def finish(folder: Path, vae: VAE, data: Dataset, history: History, schema: Schema, evaluation: dict[str, Any]) -> None:
+    """Say how training ended and write the report."""
+    report = write_report(
+        folder, vae, data, history=history, config=read_config(folder), schema=schema, evaluation=evaluation
+    )
+    last = history.best or {}
+    value = last.get("validation_objective", last.get("train_objective"))
+    ended = {"finished": "trained", "early": "stopped early after"}.get(history.stopped, history.stopped)
+    say(f"{ended} {len(history)} epochs; best epoch {history.best_epoch}: objective {value:.2f} nats per datum")
+    bound, error = evaluation["log_likelihood"], evaluation["stderr"]
+    say(f"log-likelihood on {evaluation['data']}: {bound:.2f} ± {error:.2f} nats (k = {evaluation['k']})")
+    say(f"report: {next((p for p in report if p.suffix == '.html'), folder / 'report.html')}")
+
+
+def _refuse_folder(folder: Path, overwrite: bool) -> None:
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"{folder} is a file: --out is a folder")
+    if not folder.exists() or not any(folder.iterdir()):
+        return
+    if not (folder / CONFIG).exists():
+        raise InputError(f"{folder} holds other files: choose a new folder for --out")
+    if not overwrite:
+        raise InputError(f"{folder} holds a run already: choose another --out, resume it, or give --overwrite")
+
+
+def clear(folder: Path) -> None:
+    """Remove the files of an earlier run, and nothing else."""
+    for name in _OWN_FILES:
+        (folder / name).unlink(missing_ok=True)
+    for name in _OWN_FOLDERS:
+        shutil.rmtree(folder / name, ignore_errors=True)
+    rest = [p.name for p in folder.iterdir()] if folder.exists() else []
+    if rest:
+        raise InputError(f"{folder} also holds {rest[0]!r}, which is not of a run: choose another --out")

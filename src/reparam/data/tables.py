@@ -1,0 +1,235 @@
+"""Tables of numbers: text separated by comma, semicolon or tab, and Parquet."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any, NamedTuple
+
+import numpy as np
+
+from reparam.data.formats import open_bytes
+from reparam.errors import InputError, nearest, require
+
+_MISSING = {"", "na", "n/a", "?", "-", "null", "none", "missing"}
+_FILL_IN = "remove such rows or fill them in first"
+
+
+class Table(NamedTuple):
+    """A table's numbers. Shapes: x (rows, columns), float64; labels (rows,), where a column of labels was named."""
+
+    x: np.ndarray
+    columns: list[str]
+    labels: np.ndarray | None = None
+
+
+class _Head(NamedTuple):
+    """What the first lines of a text tell: ``skip`` is the number of lines before the first row of numbers."""
+
+    separator: str
+    columns: list[str]
+    skip: int
+
+
+def load_csv(path: Path, label: str | None = None) -> Table:
+    """A table of numbers in UTF-8, packed by gzip or not, with or without a line of names.
+
+    The first line are names if it holds text, unless it also holds a number that is no name (whole numbers, such as
+    years, are) or nothing but numbers and marks of missing values. ``label`` names a column, of text or numbers, that
+    is taken out of the data; or a file of labels, which leaves the data as they are.
+
+    Raises:
+        InputError: for an empty or ragged table, a name given twice, a cell that is empty or no number, or a label
+            that is neither a column nor a file.
+    """
+    with _text_errors(path):
+        head = _read_head(path)
+    _check_columns(path, head.columns)
+    at = _label_at(path, head.columns, label)
+    kept = [i for i in range(len(head.columns)) if i != at]
+    with _text_errors(path):
+        cells = None if at is None else [row[at].strip() for _, _, row in _rows(path, head)]
+        with _open_text(path) as file:
+            for _ in range(head.skip):
+                file.readline()
+            try:
+                x = np.loadtxt(
+                    file, delimiter=head.separator, comments=None, quotechar='"', ndmin=2,
+                    usecols=None if at is None else kept,
+                )  # fmt: skip
+            except UnicodeDecodeError:
+                raise
+            except ValueError:
+                x = None
+        if x is None or x.shape[1] != len(kept):
+            raise InputError(_bad_cell(path, head, kept))
+    return Table(x, [head.columns[i] for i in kept], None if cells is None else as_labels(cells))
+
+
+def load_cells(path: Path) -> list[str]:
+    """The cells of a text of one column, from its first line on.
+
+    Raises:
+        InputError: if there are none, or more columns.
+    """
+    with _text_errors(path), _open_text(path) as file:
+        rows = [row for row in csv.reader(file, delimiter=_separator(path)) if row]
+    if not rows:
+        raise InputError(f"{path.name} is empty")
+    if max(map(len, rows)) > 1:
+        raise InputError(f"{path.name} has {max(map(len, rows))} columns: a file of labels has one")
+    return [row[0].strip() for row in rows]
+
+
+def as_labels(cells: Sequence[str]) -> np.ndarray:
+    """Labels as whole numbers or numbers where all of them are, else as text."""
+    try:
+        numbers = np.array(cells, dtype=np.float64)
+    except ValueError:
+        return np.array(cells)
+    whole = bool((np.abs(numbers) < 2**53).all()) and bool((numbers == np.rint(numbers)).all())
+    return numbers.astype(np.int64) if whole else numbers
+
+
+@contextmanager
+def _text_errors(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (UnicodeDecodeError, OSError, EOFError, zlib.error, csv.Error) as error:
+        raise InputError(f"{path.name} cannot be read as a table of text in UTF-8: {error}") from error
+
+
+def _open_text(path: Path) -> IO[str]:
+    return io.TextIOWrapper(open_bytes(path), encoding="utf-8-sig", newline="")
+
+
+def _separator(path: Path) -> str:
+    """The one of comma, semicolon and tab that is most frequent in the first line, outside of quotes."""
+    with _open_text(path) as file:
+        first = re.sub(r'"[^"]*"', "", next((line for line in file if line.strip()), ""))
+    return max(",;\t", key=first.count)
+
+
+def _read_head(path: Path) -> _Head:
+    separator = _separator(path)
+    with _open_text(path) as file:
+        reader = csv.reader(file, delimiter=separator)
+        first = next((row for row in reader if row), None)
+        if first is None:
+            raise InputError(f"{path.name} is empty")
+        if not _are_names(first):
+            return _Head(separator, [f"column {i}" for i in range(len(first))], 0)
+        skip = reader.line_num
+        if not any(reader):
+            raise InputError(f"{path.name} has a line of names and no rows")
+        return _Head(separator, [name.strip() for name in first], skip)
+
+
+def _are_names(cells: list[str]) -> bool:
+    numbers = [cell.strip() for cell in cells if _is_number(cell)]
+    text = [cell for cell in cells if not _is_number(cell) and cell.strip().lower() not in _MISSING]
+    return bool(text) and all(number.isdigit() for number in numbers)
+
+
+def _is_number(cell: str) -> bool:
+    """Whether numpy reads the cell as a number: Python would also take 1_000 and the digits of other scripts."""
+    try:
+        float(cell)
+    except ValueError:
+        return False
+    return cell.isascii() and "_" not in cell
+
+
+def _check_columns(path: Path, columns: list[str]) -> None:
+    if len(set(columns)) != len(columns):
+        twice = next(c for c in columns if columns.count(c) > 1)
+        raise InputError(f"{path.name} has two columns named {twice!r}: rename one")
+    if "" in columns:
+        raise InputError(
+            f"{path.name}: column {columns.index('')} has no name: name it, or remove it if it only numbers the rows "
+            "(pandas leaves it out with to_csv(index=False))"
+        )
+
+
+def _label_at(path: Path, columns: list[str], label: str | None) -> int | None:
+    """Where the column of labels is, or None if there is none because ``label`` is a file."""
+    if label is None or (label not in columns and Path(label).exists()):
+        return None
+    if label not in columns:
+        raise InputError(f"labels {label!r} are neither a column of {path.name} nor a file: {nearest(label, columns)}")
+    if len(columns) == 1:
+        raise InputError(f"{path.name} has no column beside the labels {label!r}: there are no data")
+    return columns.index(label)
+
+
+def _rows(path: Path, head: _Head) -> Iterator[tuple[int, int, list[str]]]:
+    """The number of each row, its last line in the file, and its cells; as many as there are columns."""
+    with _open_text(path) as file:
+        for _ in range(head.skip):
+            file.readline()
+        reader = csv.reader(file, delimiter=head.separator)
+        for i, row in enumerate(row for row in reader if row):
+            line = head.skip + reader.line_num
+            if len(row) != len(head.columns):
+                raise InputError(
+                    f"{path.name} is ragged: row {i} (line {line}) has {len(row)} cells where {len(head.columns)} are "
+                    "expected: mend or remove it"
+                )
+            yield i, line, row
+
+
+def _bad_cell(path: Path, head: _Head, kept: list[int]) -> str:
+    """Words for the first cell that is no number."""
+    for i, line, row in _rows(path, head):
+        for at in kept:
+            cell, place = row[at].strip(), f"{path.name}: row {i} (line {line}), column {head.columns[at]!r}"
+            if not cell:
+                return f"{place} is empty: {_FILL_IN}"
+            if cell.lower() in _MISSING:
+                return f"{place} is {cell!r}, a missing value: {_FILL_IN}"
+            if _is_number(cell.replace(",", ".", 1)) and "," in cell:
+                return f"{place} is {cell[:40]!r}: write numbers with a decimal point"
+            if not _is_number(cell):
+                return (
+                    f"{place} is {cell[:40]!r}, not a number: encode such columns as numbers, remove them, or give "
+                    f"labels={head.columns[at]!r} if they are labels"
+                )
+    return f"{path.name} cannot be read as a table of numbers: look for quotation marks that are not closed"
+
+
+def load_parquet(path: Path, label: str | None = None) -> Table:
+    """A Parquet table whose columns are all numbers but for that of labels; an index that pandas stored is left out.
+
+    Raises:
+        InputError: for a file that is damaged, a column that holds no numbers, or a label that is no column.
+    """
+    parquet = require("pyarrow.parquet", "tabular", "reading Parquet")
+    try:
+        with parquet.ParquetFile(path) as file:
+            table = file.read()
+    except (OSError, ValueError, TypeError, KeyError, RuntimeError) as error:
+        raise InputError(f"{path.name} cannot be read as Parquet: it is truncated or of another format") from error
+    stored = [name for name in table.column_names if not re.fullmatch(r"__index_level_\d+__", name)]
+    if not stored:
+        raise InputError(f"{path.name} has no columns")
+    _check_columns(path, stored)
+    at = _label_at(path, stored, label)
+    kept = [name for i, name in enumerate(stored) if i != at]
+    for name in kept:
+        kind = table.schema.field(name).type
+        if not str(kind).startswith(("int", "uint", "float", "double", "half", "bool")):
+            raise InputError(f"{path.name}: column {name!r} holds {kind}, not numbers: encode or remove it")
+    arrays = [np.asarray(table.column(name).to_numpy(), dtype=np.float64) for name in kept]
+    labels = None if at is None else _plain(table.column(stored[at]).to_pylist())
+    return Table(np.stack(arrays, axis=1), kept, labels)
+
+
+def _plain(values: list[Any]) -> np.ndarray:
+    """Labels as numbers where all of them are, else as text."""
+    numeric = all(isinstance(v, bool | int | float) for v in values)
+    return np.array(values if numeric else ["" if v is None else str(v) for v in values])

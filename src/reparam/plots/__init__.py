@@ -1,0 +1,22 @@
+"""Pictures of training, data and latent space, as matplotlib figures.
+
+Each function returns a ``matplotlib.figure.Figure``. pyplot is not used, and the caller's rcParams stay as they were.
+"""
+
+from reparam.plots.pictures import images, manifold, reconstructions
+from reparam.plots.space import latent
+from reparam.plots.style import PALETTE, png_bytes, save
+from reparam.plots.training import curves
+from reparam.plots.vectors import marginals
+
+__all__ = [
+    "PALETTE",
+    "curves",
+    "images",
+    "latent",
+    "manifold",
+    "marginals",
+    "png_bytes",
+    "reconstructions",
+    "save",
+]

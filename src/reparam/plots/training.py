@@ -1,0 +1,94 @@
+"""How training went."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from reparam.errors import InputError
+from reparam.plots.style import FIRST, MUTED, SECOND, Figure, count, drawn, new_figure
+
+_TERMS = (
+    ("objective", "Objective (higher is better)"),
+    ("reconstruction", "Reconstruction, E log p(x|z)"),
+    ("kl", "KL of q(z|x) from the prior"),
+)
+
+
+@drawn
+def curves(records: Sequence[Mapping[str, Any]]) -> Figure:
+    """The objective and its two terms over epochs, in nats per datum, on training and validation data.
+
+    ``records`` are those of a ``History``. The epoch with the best validation objective, whose weights were kept, is
+    marked. Epochs far from all others, as the first often is, are left outside the axis and named, so that the rest
+    can be read.
+
+    Raises:
+        InputError: for no records.
+    """
+    if not records:
+        raise InputError("there are no epochs to draw yet")
+    figure = new_figure(8.4, 3.1)
+    axes = figure.subplots(1, 3, sharex=True)
+    held = [float(r.get("validation_objective", math.nan)) for r in records]
+    best = int(np.nanargmax(held)) if np.isfinite(held).any() else None
+    for axis, (term, title) in zip(axes, _TERMS, strict=True):
+        axis.set_title(title)
+        _curve(axis, records, term, best)
+    axes[0].set_ylabel("nats per datum")
+    handles, names = axes[0].get_legend_handles_labels()
+    figure.legend(handles, names, loc="outside lower right", ncols=len(names))
+    return figure
+
+
+def _curve(axis: Any, records: Sequence[Mapping[str, Any]], term: str, best: int | None) -> None:
+    """One panel: a term on training and validation data, with the best epoch (an index) marked."""
+    epochs = np.array([r["epoch"] for r in records])
+    axis.set_xlabel("epoch")
+    axis.xaxis.get_major_locator().set_params(integer=True, nbins=5)
+    seen: list[np.ndarray] = []
+    for kind, colour in (("train", FIRST), ("validation", SECOND)):
+        y = np.array([float(r.get(f"{kind}_{term}", math.nan)) for r in records])
+        if np.isfinite(y).any():
+            marker = "o" if len(epochs) <= 12 else None
+            axis.plot(
+                epochs, y, color=colour, marker=marker, markersize=3.5, label="training" if kind == "train" else kind
+            )
+            seen.append(y)
+    if not seen:
+        axis.text(0.5, 0.5, "does not exist for this posterior,\nwhich has no density", color=MUTED,
+                  ha="center", va="center", transform=axis.transAxes)  # fmt: skip
+        axis.set_yticks([])
+        return
+    _limit(axis, epochs, np.stack(seen))
+    if best is not None:
+        axis.axvline(epochs[best], color=SECOND, lw=0.8, ls=(0, (2, 2)), zorder=1,
+                     label=f"best epoch, {epochs[best]}")  # fmt: skip
+
+
+def _limit(axis: Any, epochs: np.ndarray, y: np.ndarray) -> None:
+    """Set the vertical range by the bulk of the values (series, epochs), and name the epochs that fall outside it."""
+    if len(epochs) == 1:
+        axis.set_xlim(epochs[0] - 1, epochs[0] + 1)
+    finite = y[np.isfinite(y)]
+    low, high = _bulk(finite)
+    margin = 0.06 * (high - low) or max(1.0, 0.01 * abs(high))
+    axis.set_ylim(low - margin, high + margin)
+    outside = int(((y < low) | (y > high)).any(0).sum())
+    if outside:
+        worst = finite[np.argmax(abs(finite - np.median(finite)))]
+        where = {"y": 0.97, "va": "top"} if worst > high else {"y": 0.04, "va": "bottom"}
+        said = f"{count(outside, 'epoch')} outside, to {worst:,.0f}".replace("-", "\u2212")
+        axis.text(x=0.97, s=said, color=MUTED, fontsize=7.5, ha="right", transform=axis.transAxes, **where)
+
+
+def _bulk(values: np.ndarray) -> tuple[float, float]:
+    """The range of the values without far outliers: within 1.5 times the central 70 % of it."""
+    low, high = np.quantile(values, [0.15, 0.85])
+    reach = 1.5 * (high - low)
+    if len(values) < 5 or reach == 0:
+        return float(values.min()), float(values.max())
+    return float(max(values.min(), low - reach)), float(min(values.max(), high + reach))

@@ -1,0 +1,269 @@
+"""What a report says: every number of the evaluation with its meaning, the model's parts, and how training went."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from reparam.data import Schema
+from reparam.likelihoods import Bernoulli
+from reparam.posteriors import Point
+from reparam.run import describe
+from reparam.train import History
+from reparam.train.progress import duration
+from reparam.vae import VAE, reference
+
+MINUS, TIMES = "\u2212", "\u00d7"
+
+
+class Row(NamedTuple):
+    """A line of a table: its name, its value, and a sentence that says what it means."""
+
+    name: str
+    value: str
+    meaning: str = ""
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What is known about a run."""
+
+    vae: VAE
+    schema: Schema
+    config: Mapping[str, Any]
+    history: Any  # a History, or its records
+    records: Sequence[Mapping[str, Any]]
+    evaluation: Mapping[str, Any]
+
+    @property
+    def latent_dim(self) -> int | None:
+        """D, where the prior tells it."""
+        dim = self.evaluation.get("latent_dim", getattr(self.vae.prior, "dim", None))
+        return None if dim is None else int(dim)
+
+    @property
+    def autoencoder(self) -> bool:
+        """Whether the posterior has no density, so that bounds by it do not exist."""
+        return isinstance(self.vae.posterior, Point)
+
+    @property
+    def event(self) -> str:
+        """One datum in words."""
+        shape = self.schema.event_shape
+        return f"{shape[0]:,} columns" if len(shape) == 1 else f" {TIMES} ".join(map(str, shape))
+
+
+def number(value: Any, digits: int = 2) -> str:
+    """A number for people: separated thousands, a true minus, and a dash for what does not exist."""
+    if value is None or (isinstance(value, float) and not math.isfinite(value)):
+        return "\u2013"
+    if isinstance(value, bool | str) or not isinstance(value, int | float):
+        return str(value)
+    return (f"{value:,}" if isinstance(value, int) else f"{value:,.{digits}f}").replace("-", MINUS)
+
+
+def measured(value: Any, error: Any, unit: str) -> str:
+    """A value with its standard error, both to the second digit of the error."""
+    known = isinstance(error, int | float) and math.isfinite(error) and error > 0
+    digits = min(4, max(1, 1 - math.floor(math.log10(error)))) if known else 2
+    shown = number(None if value is None else float(value), digits)
+    if shown == "\u2013":
+        return shown
+    return f"{shown} ± {number(float(error), digits)} {unit}" if known else f"{shown} {unit}"
+
+
+# -- evaluation --------------------------------------------------------------------------------------------------------
+
+_ESTIMATE = {
+    "importance": "Estimated by importance sampling from q(z|x)",
+    "prior": "Estimated with z drawn from the prior, as the posterior has no density",
+}
+
+
+def evaluation_rows(facts: Facts) -> list[Row]:
+    """Every number of the evaluation, the most telling first, each with a sentence for a newcomer."""
+    e, get = facts.evaluation, facts.evaluation.get
+    density = "" if isinstance(facts.vae.likelihood, Bernoulli) else (
+        " The data are real numbers, so p(x) is a density: its logarithm may be above zero and depends on the data's unit."
+    )  # fmt: skip
+    none = " It does not exist here: q(z|x) of an autoencoder is a point and has no density."
+    of = "" if facts.latent_dim is None else f" of {facts.latent_dim}"
+    draws = "" if get("k") is None else f" with {number(get('k'))} draws for each datum"
+    rows = {
+        "log_likelihood": Row("Log-likelihood", measured(get("log_likelihood"), get("stderr"), "nats"),
+            "The logarithm of the probability that the model gives to a datum: higher is better. "
+            f"{_ESTIMATE.get(str(get('method')), _ESTIMATE['prior' if facts.autoencoder else 'importance'])}{draws}; in "
+            "expectation the estimate is a lower bound too, and rises to the true value with more draws. "
+            f"± is one standard error over the data.{density}"),
+        "elbo": Row("ELBO", measured(get("elbo"), get("elbo_stderr"), "nats"),
+            "The evidence lower bound, reconstruction minus KL: never above the log-likelihood in expectation. What it "
+            "lacks is how far q(z|x) is from the true posterior."),
+        "reconstruction": Row("Reconstruction", measured(get("reconstruction"), None, "nats"),
+            "How probable a datum is given its own latent code, the mean of log p(x|z) over q(z|x): higher is better."),
+        "kl": Row("KL divergence", measured(get("kl"), None, "nats"),
+            "How much the latent code says about a datum beyond what the prior said already. Near zero, the model "
+            "ignores its code."),
+        "bits_per_dim": Row("Bits per dimension", number(get("bits_per_dim"), 3),
+            f"The log-likelihood with its sign turned, shared out over the {math.prod(facts.schema.event_shape):,} elements of a datum and "
+            "counted in bits (1 nat is 1.44 bits): lower is better."),
+        "active_units": Row("Active units", number(get("active_units")) + of,
+            "Latent dimensions that are in use: the posterior mean varies over the data, by a variance above 0.01."),
+        "ess": Row("Effective draws", number(get("ess"), 1),
+            "How many of the draws carry the estimate, on average: near 1, it rests on few and is far below the true value."),
+        "n": Row("Rows", number(get("n")), "How many data were evaluated: the standard error shrinks with their square root."),
+        "seconds": Row("Time", "\u2013" if get("seconds") is None else _time(get("seconds")), "What this evaluation took."),
+    }  # fmt: skip
+    if facts.autoencoder:
+        for name in ("elbo", "kl", "reconstruction"):
+            if number(get(name)) == "\u2013":
+                rows[name] = rows[name]._replace(meaning=rows[name].meaning + none)
+    told = {"stderr", "elbo_stderr", "k", "method", "data", "latent_dim"}
+    rest = [Row(str(name), number(value)) for name, value in e.items() if name not in told and name not in rows]
+    return [row for name, row in rows.items() if name in e] + rest
+
+
+def _time(seconds: Any) -> str:
+    return f"{float(seconds):.1f} s" if float(seconds) < 60 else duration(float(seconds))
+
+
+# -- model -------------------------------------------------------------------------------------------------------------
+
+_PARTS = {
+    "priors.StandardNormal": "standard normal, N(0, I)",
+    "posteriors.DiagonalGaussian": "Gaussian, independent dimensions",
+    "posteriors.FullGaussian": "Gaussian with full covariance",
+    "posteriors.Point": "a point: a conventional autoencoder",
+    "likelihoods.Bernoulli": "Bernoulli, for binary data",
+    "likelihoods.ContinuousBernoulli": "continuous Bernoulli, for values between 0 and 1",
+    "likelihoods.Gaussian": "Gaussian",
+}
+_SCALES = {
+    "shared": "one learned scale",
+    "elementwise": "a learned scale for each element",
+    "predicted": "scales predicted by the decoder",
+}
+
+
+def model_rows(facts: Facts) -> list[Row]:
+    """The parts of the model, from the description in the run's configuration."""
+    spec = facts.config.get("model") or describe(facts.vae)
+    prior, likelihood, posterior = (_table(spec, name) for name in ("prior", "likelihood", "posterior"))
+    inner = _table(likelihood, "likelihood") or likelihood
+    dims = "" if facts.latent_dim is None else f", {_plural(facts.latent_dim, 'dimension')}"
+    count = sum(p.numel() for p in facts.vae.parameters())
+    return [
+        Row("Data", f"{facts.event}, {facts.schema.dtype}{_units(facts.schema)}"),
+        Row("Prior p(z)", _part(prior) + dims),
+        Row("Likelihood p(x|z)", _part(likelihood)),
+        Row("Posterior q(z|x)", _part(posterior)),
+        Row("Encoder", _network(_table(posterior, "net"))),
+        Row("Decoder", _network(_table(inner, "net"))),
+        Row("Parameters", f"{count:,}, {str(reference(facts.vae).dtype).removeprefix('torch.')}"),
+    ]
+
+
+def _table(spec: Any, name: str) -> Mapping[str, Any]:
+    inner = spec.get(name) if isinstance(spec, Mapping) else None
+    return inner if isinstance(inner, Mapping) else {}
+
+
+def _units(schema: Schema) -> str:
+    white = "" if schema.pixel_max is None else f", divided by {schema.pixel_max:g}"
+    made = {"dynamic": ", made binary by a draw of each value", "threshold": ", made binary at 1/2"}
+    return white + made.get(str(schema.binarize), "")
+
+
+def _part(spec: Mapping[str, Any]) -> str:
+    """A distribution in words; a class that this file does not know is given by its name."""
+    kind = str(spec.get("type", "unknown"))
+    if kind == "likelihoods.Standardized":
+        return _part(_table(spec, "likelihood")) + ", of standardised data"
+    words = _PARTS.get(kind, kind.rpartition(".")[2].removeprefix("unlisted:"))
+    if kind != "likelihoods.Gaussian":
+        return words
+    scale = spec.get("scale", 1.0)
+    fixed = "fixed scales" if isinstance(scale, Mapping) else f"scale {scale}"
+    return f"{words}, {_SCALES.get(str(scale), fixed)}"
+
+
+def _network(spec: Mapping[str, Any]) -> str:
+    """A network in words, by its sizes from input to output."""
+    kind = str(spec.get("type", "unknown"))
+
+    def sizes(*parts: Any) -> str:
+        return " → ".join(f" {TIMES} ".join(map(str, p)) if isinstance(p, list | tuple) else str(p) for p in parts)
+
+    get = spec.get
+    if kind == "networks.Rescale":
+        return _network(_table(spec, "net")) + ", on standardised inputs"
+    if kind == "networks.MLP":
+        return f"fully connected, {sizes(get('inputs'), *get('hidden', ()), get('outputs'))}, {get('activation')}"
+    if kind in ("networks.ConvEncoder", "networks.ConvDecoder"):
+        inward = kind.endswith("Encoder")
+        channels = list(get("channels", ()))
+        ends = (get("shape"), get("outputs")) if inward else (get("inputs"), [*get("prefix", ()), *get("shape", ())])
+        middle = channels if inward else channels[::-1]
+        return f"convolutions of stride 2, {sizes(ends[0], *middle, ends[1])}, {get('activation')}"
+    return kind.rpartition(".")[2].removeprefix("unlisted:")
+
+
+# -- training ----------------------------------------------------------------------------------------------------------
+
+
+def training_rows(facts: Facts) -> list[Row]:
+    """How training went, and with what settings."""
+    train = facts.config.get("train") or {}
+    rows = [Row("Epochs", f"{len(facts.records):,}{_ending(facts)}")] if facts.records else []
+    best = _best(facts)
+    if best is not None:
+        kind = "validation" if "validation_objective" in best else "training"
+        value = number(float(best["validation_objective" if kind == "validation" else "train_objective"]))
+        rows.append(Row("Weights kept", f"those of epoch {best['epoch']}, {kind} objective {value} nats per datum"))
+    if facts.records:
+        last = facts.records[-1]
+        rows.append(Row("Speed", f"{number(last.get('rows_per_second'))} rows per second"))
+        rows.append(Row("Time", f"{_time(last.get('seconds', 0))}, {number(last.get('step'))} steps"))
+    names = (("objective", "Objective"), ("rows", "Training rows"), ("batch_size", "Batch size"),
+             ("lr", "Learning rate"), ("seed", "Seed"))  # fmt: skip
+    return rows + [
+        Row(name, f"{train[key]:g}" if key == "lr" else _objective(str(train[key])) if key == "objective" else str(train[key]))
+        for key, name in names
+        if train.get(key) is not None
+    ]  # fmt: skip
+
+
+def _ending(facts: Facts) -> str:
+    """How training ended, behind the number of epochs."""
+    planned = (facts.config.get("train") or {}).get("epochs")
+    stopped = facts.history.stopped if isinstance(facts.history, History) else None
+    of = f" of {planned}" if planned else ""
+    if stopped == "interrupted":
+        return f"{of}; interrupted, and can be resumed"
+    if stopped == "early":
+        return f"{of}; stopped early, as validation no longer improved"
+    if stopped == "finished" or planned == len(facts.records):
+        return f"{of}; ran to its end"
+    return f"{of}; ended before its last epoch" if planned else ""
+
+
+def _best(facts: Facts) -> Mapping[str, Any] | None:
+    """The record of the epoch whose weights were kept."""
+    if isinstance(facts.history, History) and facts.history.best is not None:
+        return facts.history.best
+    held = [r for r in facts.records if math.isfinite(r.get("validation_objective", math.nan))]
+    if held:
+        return max(held, key=lambda r: float(r["validation_objective"]))
+    return facts.records[-1] if facts.records else None
+
+
+def _objective(text: str) -> str:
+    """``ELBO{'k': 1}`` as ELBO (k = 1)."""
+    name, _, rest = text.partition("{")
+    inside = rest.rstrip("}").replace("'", "").replace(": ", " = ")
+    return f"{name} ({inside})" if inside else name
+
+
+def _plural(n: int, thing: str) -> str:
+    return f"{n:,} {thing}{'' if n == 1 else 's'}"

@@ -1,0 +1,23 @@
+"""Shapes and types of the library are checked at every call: jaxtyping's annotations, by beartype."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from jaxtyping import install_import_hook
+
+install_import_hook("reparam", "typechecker.check")
+
+
+@pytest.fixture(autouse=True)
+def _seeded():
+    """Every test starts from the same generator, so that a failure repeats."""
+    torch.manual_seed(0)
+
+
+@pytest.fixture
+def double():
+    """float64 as the default dtype, for theorems that hold to 1e-9."""
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(torch.float32)

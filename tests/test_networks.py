@@ -1,0 +1,206 @@
+"""Networks: shapes for every layout, and rows that know nothing of each other."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from models import Function
+
+from reparam import networks
+from reparam.conditional import apply_to_rows
+from reparam.errors import InputError
+from reparam.likelihoods import Bernoulli, Gaussian
+from reparam.networks.convolution import image_layout
+
+pytestmark = pytest.mark.usefixtures("double")
+
+SHAPES = [(28, 28), (9, 5), (4, 4), (1, 16, 16), (3, 8, 8), (2, 7, 13), (5, 11, 6), (16, 16, 1), (8, 10, 3), (13, 7, 2)]
+LEADS = [(), (4,), (2, 4), (2, 1, 3)]
+ARRAYS = [5, (5,), (3, 4), (2, 3, 4)]
+
+
+def as_tuple(shape):
+    return (shape,) if isinstance(shape, int) else shape
+
+
+@pytest.mark.parametrize("lead", LEADS, ids=str)
+@pytest.mark.parametrize("inputs", ARRAYS, ids=str)
+@pytest.mark.parametrize("outputs", ARRAYS, ids=str)
+def test_mlp_maps_arrays_to_arrays(inputs, outputs, lead):
+    net = networks.mlp(inputs, outputs, (7,))
+    assert net(torch.randn(*lead, *as_tuple(inputs))).shape == (*lead, *as_tuple(outputs))
+
+
+@pytest.mark.parametrize("hidden", [(), (6,), (6, 5)], ids=str)
+@pytest.mark.parametrize("activation", sorted(networks.ACTIVATIONS))
+def test_mlp_is_the_composition_that_its_sizes_name(hidden, activation):
+    net = networks.mlp((2, 2), 3, hidden, activation)
+    x = torch.randn(5, 2, 2)
+    linear = [m for m in net.layers if isinstance(m, torch.nn.Linear)]
+    assert [(m.in_features, m.out_features) for m in linear] == list(zip((4, *hidden), (*hidden, 3), strict=True))
+    h = x.flatten(1)
+    for layer in linear[:-1]:
+        h = networks.activation(activation)(layer(h))
+    torch.testing.assert_close(net(x), linear[-1](h), atol=1e-14, rtol=0)
+    assert net.last is linear[-1]
+
+
+def test_mlp_appends_contexts_of_any_shape_to_its_input():
+    net = networks.mlp(3, 2, (), context=5)
+    x, a, b = torch.randn(4, 3), torch.randn(4, 2, 2), torch.randint(2, (4, 1))
+    flat = torch.cat([x, a.flatten(1), b.double()], 1)
+    torch.testing.assert_close(net(x, a, b), net.last(flat), atol=1e-15, rtol=0)
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+@pytest.mark.parametrize("channels", [(3,), (3, 4)], ids=str)
+def test_conv_encoder_and_decoder_are_of_one_image(shape, channels):
+    encoder, decoder = networks.conv(shape, 6, channels), networks.conv(6, shape, channels)
+    for lead in LEADS:
+        code = encoder(torch.randn(*lead, *shape))
+        assert code.shape == (*lead, 6)
+        assert decoder(code).shape == (*lead, *shape)
+
+
+@pytest.mark.parametrize("prefix", [(2,), (1,), (2, 3)], ids=str)
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_a_prefix_repeats_the_image(shape, prefix):
+    decoder = networks.conv(6, shape, (3,), prefix=prefix)
+    assert decoder(torch.randn(4, 6)).shape == (4, *prefix, *shape)
+    assert decoder(torch.randn(2, 4, 6)).shape == (2, 4, *prefix, *shape)
+
+
+@pytest.mark.parametrize(("first", "last"), [((3, 8, 10), (8, 10, 3)), ((1, 9, 6), (9, 6, 1))], ids=["colour", "grey"])
+def test_channels_first_and_last_are_the_same_network(first, last):
+    """With equal weights, and inputs and outputs whose axes are moved: the same numbers."""
+    one, other = networks.conv(first, 5, (3, 4)), networks.conv(last, 5, (3, 4))
+    other.load_state_dict(one.state_dict())
+    x = torch.randn(4, *first)
+    torch.testing.assert_close(other(x.movedim(1, -1)), one(x), atol=1e-13, rtol=0)
+    one, other = networks.conv(5, first, (3, 4), prefix=(2,)), networks.conv(5, last, (3, 4), prefix=(2,))
+    other.load_state_dict(one.state_dict())
+    z = torch.randn(4, 5)
+    torch.testing.assert_close(other(z), one(z).movedim(2, -1), atol=1e-13, rtol=0)
+
+
+def test_each_output_of_a_decoder_depends_on_its_own_channel_of_the_last_layer():
+    """The images of a prefix, and their colours, are not mixed up: a change of one bias moves one of them alone."""
+    for shape, axis in (((3, 8, 10), 2), ((8, 10, 3), 4)):
+        decoder = networks.conv(5, shape, (4,), prefix=(2,))
+        z = torch.randn(3, 5)
+        before = decoder(z)
+        with torch.no_grad():
+            decoder.last.bias[4] += 1  # image 1, colour 1, of 2 x 3
+        change = (decoder(z) - before).movedim(axis, 2)
+        expected = torch.zeros_like(change)
+        expected[:, 1, 1] = 1
+        torch.testing.assert_close(change, expected, atol=1e-13, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("shape", "layout"),
+    [
+        ((28, 20), (1, 28, 20, False)),
+        ((3, 28, 20), (3, 28, 20, False)),
+        ((28, 20, 3), (3, 28, 20, True)),
+        ((28, 20, 1), (1, 28, 20, True)),
+        ((1, 28, 4), (1, 28, 4, False)),
+        ((16, 9, 9), (16, 9, 9, False)),
+    ],
+    ids=str,
+)
+def test_layout_follows_from_the_shape(shape, layout):
+    assert image_layout(shape) == layout
+
+
+@pytest.mark.parametrize(("shape", "most"), [((8, 8), 3), ((9, 5), 2), ((3, 7, 13), 2), ((64, 3, 3), 1)], ids=str)
+def test_as_many_stages_as_halvings_and_no_more(shape, most):
+    for network in (lambda c: networks.conv(shape, 2, c), lambda c: networks.conv(2, shape, c)):
+        network((2,) * most)
+        with pytest.raises(InputError, match=f"at most {most}"):
+            network((2,) * (most + 1))
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: networks.conv(5, 5),
+        lambda: networks.conv((8, 8), (8, 8)),
+        lambda: networks.conv((8,), 5),
+        lambda: networks.conv((1, 2, 8, 8), 5),
+        lambda: networks.conv((8, 8), 5, ()),
+        lambda: networks.conv((8, 8), 5, (0,)),
+        lambda: networks.mlp(0, 3),
+        lambda: networks.mlp((), 3),
+        lambda: networks.mlp(3, 3, (5, -1)),
+        lambda: networks.mlp(3, 3, activation="rely"),
+    ],
+)
+def test_sizes_and_names_that_make_no_network_are_refused(make):
+    with pytest.raises(InputError):
+        make()
+
+
+def test_an_unknown_activation_names_the_nearest():
+    with pytest.raises(InputError, match="relu"):
+        networks.mlp(3, 3, activation="rely")
+
+
+@pytest.mark.parametrize("net", [networks.mlp((4, 4), 3), networks.conv((4, 4), 3)], ids=["mlp", "conv"])
+def test_data_of_another_shape_are_refused_by_shape(net):
+    with pytest.raises(InputError, match=r"\(4, 4\).*\(4, 5\)"):
+        net(torch.randn(2, 4, 5))
+
+
+NETS = {
+    "mlp": (lambda: networks.mlp((4, 6), 3, (7,)), (4, 6)),
+    "encoder": (lambda: networks.conv((4, 6), 3, (5,)), (4, 6)),
+    "decoder": (lambda: networks.conv(3, (4, 6), (5,)), (3,)),
+    "rescale": (lambda: networks.Rescale(networks.mlp(3, 2), torch.ones(3), torch.full((3,), 2.0)), (3,)),
+}
+
+
+@pytest.mark.parametrize(("make", "shape"), NETS.values(), ids=NETS)
+def test_a_row_of_the_output_depends_on_its_row_of_the_input_alone(make, shape):
+    """The Jacobian between different rows is zero, and a row alone gives what it gives among others."""
+    net, x = make(), torch.randn(3, *shape)
+    jacobian = torch.autograd.functional.jacobian(net, x).flatten(len(net(x).shape)).reshape(3, -1, 3, x[0].numel())
+    for i in range(3):
+        for j in range(3):
+            assert bool((jacobian[i, :, j] == 0).all()) == (i != j)
+        torch.testing.assert_close(net(x[i : i + 1])[0], net(x)[i], atol=1e-13, rtol=0)
+
+
+def test_rescale_gives_its_network_numbers_of_order_one():
+    loc, spread = torch.tensor([1e3, -5.0]), torch.tensor([100.0, 0.01])
+    net = networks.Rescale(Function(lambda x, *c: x + sum(c)), loc, spread)
+    x = torch.tensor([[1100.0, -4.99]])
+    torch.testing.assert_close(net(x), torch.tensor([[1.0, 1.0]]), atol=1e-12, rtol=0)
+    torch.testing.assert_close(net(x, torch.ones(1, 2)), torch.tensor([[2.0, 2.0]]), atol=1e-12, rtol=0)
+
+
+LIKELIHOODS = {
+    "mlp": lambda: Bernoulli(networks.mlp(3, (4, 6))),
+    "conv": lambda: Bernoulli(networks.conv(3, (4, 6), (5,))),
+    "predicted scale": lambda: Gaussian(networks.conv(3, (4, 6), (5,), prefix=(2,)), "predicted"),
+}
+
+
+@pytest.mark.parametrize("make", LIKELIHOODS.values(), ids=LIKELIHOODS)
+def test_leading_dimensions_are_a_loop(make):
+    """A likelihood of z (K, B, D) is the stack of K likelihoods of (B, D), and of K B likelihoods of one code."""
+    likelihood, z = make(), torch.randn(2, 3, 3)
+    x = torch.randint(2, (3, 4, 6)).double()
+    together = likelihood(z).log_prob(x)
+    assert together.shape == (2, 3)
+    for k in range(2):
+        torch.testing.assert_close(likelihood(z[k]).log_prob(x), together[k], atol=1e-11, rtol=0)
+        for b in range(3):
+            torch.testing.assert_close(likelihood(z[k, b]).log_prob(x[b]), together[k, b], atol=1e-11, rtol=0)
+
+
+def test_contexts_are_folded_with_the_codes_that_they_belong_to():
+    z, c = torch.randn(2, 3, 4), torch.randn(2, 3, 5, 6)
+    both = Function(lambda z, c: torch.cat([z, c.flatten(1)], 1))
+    out = apply_to_rows(both, z, c)
+    assert torch.equal(out, torch.cat([z, c.flatten(2)], -1))
