@@ -8,10 +8,10 @@ import mpmath
 import numpy as np
 import pytest
 import torch
-from models import within
 from torch.distributions import Gamma, Independent, Laplace, MultivariateNormal, Normal, kl_divergence
 from torch.distributions.kl import _KL_REGISTRY
 
+from models import within
 from reparam.distributions import Affine, ContinuousBernoulli, Delta, from_standard_normal, unwrap
 from reparam.distributions.continuous_bernoulli import log_sinhc
 
@@ -45,7 +45,7 @@ class TestContinuousBernoulli:
         assert float((mass * (UNIT - d.mean) ** 2).sum()) == pytest.approx(float(d.variance), abs=1e-12)
 
     def test_agrees_with_sixty_digits(self, logit):
-        """The log normaliser grows to 40: 1e-14 absolute where it is of order one, else a few units in the last place."""
+        """The log normaliser grows to 40: 1e-14 absolute where it is of order one, else a few last places."""
         norm, mean, variance = high_precision(logit)
         d = ContinuousBernoulli(torch.tensor(logit))
         assert float(log_sinhc(d.logits)) == pytest.approx(norm, abs=1e-14, rel=4e-16)
@@ -54,9 +54,9 @@ class TestContinuousBernoulli:
 
     def test_mean_and_variance_are_derivatives_of_the_log_normaliser(self, logit):
         """The density is exp(l (x - 1/2) - A(l)): its cumulants are derivatives of A, which autograd takes."""
-        l = torch.tensor(logit, requires_grad=True)
-        (first,) = torch.autograd.grad(log_sinhc(l), [l], create_graph=True)
-        (second,) = torch.autograd.grad(first, [l])
+        at = torch.tensor(logit, requires_grad=True)
+        (first,) = torch.autograd.grad(log_sinhc(at), [at], create_graph=True)
+        (second,) = torch.autograd.grad(first, [at])
         _, mean, variance = high_precision(logit)
         assert float(first.detach()) + 0.5 == pytest.approx(mean, abs=1e-14)
         # the second derivative of the closed form is a difference of terms up to 2/l² <= 8, each of several roundings
@@ -85,29 +85,29 @@ class TestContinuousBernoulli:
     def test_a_sample_moves_with_the_logit_as_the_distribution_function_says(self, logit):
         """dx/dl at fixed u is -(dF/dl) / density; here by central differences of icdf, step 1e-4, error about 1e-8."""
         u, step = torch.linspace(0.05, 0.95, 7), 1e-4
-        l = torch.tensor(logit, requires_grad=True)
-        jacobian = torch.autograd.functional.jacobian(lambda l: ContinuousBernoulli(l).icdf(u), l)
+        at = torch.tensor(logit, requires_grad=True)
+        jacobian = torch.autograd.functional.jacobian(lambda logits: ContinuousBernoulli(logits).icdf(u), at)
         up, down = (ContinuousBernoulli(torch.tensor(logit + s)).icdf(u) for s in (step, -step))
         # with |l| < step the power series of icdf is first order and the closed form cancels: 1e-12 / step
         torch.testing.assert_close(jacobian, (up - down) / (2 * step), atol=1e-7, rtol=0)
 
     def test_float32_is_close_and_its_gradient_finite(self, logit):
-        """float32 has 6e-8 of relative rounding: of l, of l (x - 1/2), and of 1/l² - ... which is of order 4 at most."""
+        """float32 rounds by 6e-8: l, l (x - 1/2), and the terms of the variance, which are of order 4 at most."""
         x = torch.linspace(0, 1, 11)
-        l = torch.tensor(logit, dtype=torch.float32, requires_grad=True)
-        narrow, wide = ContinuousBernoulli(l), ContinuousBernoulli(l.detach().double())
+        at = torch.tensor(logit, dtype=torch.float32, requires_grad=True)
+        narrow, wide = ContinuousBernoulli(at), ContinuousBernoulli(at.detach().double())
         log_prob = narrow.log_prob(x.float())
         torch.testing.assert_close(log_prob.double(), wide.log_prob(x.float().double()), atol=1e-6, rtol=1e-6)
         torch.testing.assert_close(narrow.mean.double(), wide.mean, atol=1e-6, rtol=0)
         torch.testing.assert_close(narrow.variance.double(), wide.variance, atol=2e-6, rtol=0)
-        (gradient,) = torch.autograd.grad(log_prob.sum(), [l])
+        (gradient,) = torch.autograd.grad(log_prob.sum(), [at])
         torch.testing.assert_close(gradient.double(), (x - wide.mean).sum(), atol=1e-5, rtol=1e-6)
 
 
 def test_the_gradient_of_a_continuous_bernoulli_sample_is_finite_for_every_uniform_number():
-    l = torch.tensor([-80.0, 0.0, 80.0], dtype=torch.float32, requires_grad=True)
+    at = torch.tensor([-80.0, 0.0, 80.0], dtype=torch.float32, requires_grad=True)
     for u in (0.0, 2.0**-24, 0.5, 1 - 2.0**-24):  # what torch.rand can return, its ends included
-        (gradient,) = torch.autograd.grad(ContinuousBernoulli(l).icdf(torch.full((3,), u)).sum(), [l])
+        (gradient,) = torch.autograd.grad(ContinuousBernoulli(at).icdf(torch.full((3,), u)).sum(), [at])
         assert bool(gradient.isfinite().all()), u
 
 

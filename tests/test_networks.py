@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
-from models import Function
 
+from models import Function
 from reparam import networks
 from reparam.conditional import apply_to_rows
 from reparam.errors import InputError

@@ -38,7 +38,7 @@ def test_soft_clip_never_falls(x, y, limit, margin):
 @pytest.mark.parametrize("sign", [-1, 1])
 @pytest.mark.parametrize(("limit", "margin"), [(1.0, 1.0), (13.8, 2.3), (3.0, 0.1)])
 def test_soft_clip_is_continuously_differentiable_at_the_limit(sign, limit, margin):
-    """Value and slope just inside and just outside differ by what a step of 1e-9 explains: slope 1, curvature 2/margin."""
+    """Just inside and just outside differ by what a step of 1e-9 explains: slope 1, curvature 2/margin."""
     steps = torch.tensor([-1e-9, 0.0, 1e-9], dtype=torch.float64)
     x = (sign * (limit + steps)).requires_grad_()
     y = soft_clip(x, limit, margin)
@@ -101,7 +101,9 @@ def test_effective_sample_size_lies_between_one_and_k_and_ignores_a_shift(log_w,
 @pytest.mark.parametrize("k", [1, 2, 1000])
 def test_equal_weights_have_k_effective_samples_and_one_large_weight_has_one(k):
     equal = torch.full((k, 2), -345.6, dtype=torch.float64)
-    torch.testing.assert_close(effective_sample_size(equal), torch.full((2,), float(k), dtype=torch.float64), rtol=1e-12, atol=0)
+    torch.testing.assert_close(
+        effective_sample_size(equal), torch.full((2,), float(k), dtype=torch.float64), rtol=1e-12, atol=0
+    )
     alone = equal.index_fill(0, torch.tensor([0]), 0.0)
     torch.testing.assert_close(effective_sample_size(alone), torch.ones(2, dtype=torch.float64), rtol=1e-12, atol=0)
 

@@ -16,28 +16,22 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from refusals import refused, taken_or_refused
 from reparam.data import Dataset, read
-from reparam.errors import InputError
 
 QUICK = settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 IDX = {"u1": 0x08, "i1": 0x09, "i2": 0x0B, "i4": 0x0C, "f4": 0x0D, "f8": 0x0E}
 
 
-def refused(call, *words, kinds=(InputError,)):
-    """The one line with which the call refuses."""
-    with pytest.raises(kinds) as caught:
-        call()
-    text = str(caught.value)
-    assert "\n" not in text
-    assert len(text) < 400
-    for word in words:
-        assert word in text, text
-    return text
-
-
 def write(path: Path, content: str | bytes) -> Path:
     path.write_bytes(content.encode() if isinstance(content, str) else content)
     return path
+
+
+def refused_as(path: Path, content: str | bytes, *words: str, labels=None) -> None:
+    """A file of this name and content is refused."""
+    write(path, content)
+    refused(lambda: read(path, labels), *words)
 
 
 def idx(array: np.ndarray) -> bytes:
@@ -89,9 +83,9 @@ class TestNumpy:
         assert one_hot.labels is None
 
     def test_an_archive_without_an_answer_is_refused(self, tmp_path):
-        refused(lambda: read(write(tmp_path / "a.npz", npz(a=NUMBERS, b=NUMBERS))), "a, b", "'x'")
-        refused(lambda: read(write(tmp_path / "b.npz", npz())), "no arrays")
-        refused(lambda: read(write(tmp_path / "c.npz", npz(x=NUMBERS, y=np.arange(3)))), "'y'", "3 labels", "4 rows")
+        refused_as(tmp_path / "a.npz", npz(a=NUMBERS, b=NUMBERS), "a, b", "'x'")
+        refused_as(tmp_path / "b.npz", npz(), "no arrays")
+        refused_as(tmp_path / "c.npz", npz(x=NUMBERS, y=np.arange(3)), "'y'", "3 labels", "4 rows")
 
     @QUICK
     @given(cut=st.floats(0, 1, exclude_max=True), packed=st.booleans())
@@ -107,10 +101,8 @@ class TestNumpy:
         for name, whole in (("x.npy", npy(NUMBERS)), ("x.npz", npz(x=NUMBERS))):
             content = bytearray(whole)
             content[at % (128 if name == "x.npy" else len(content))] = value
-            try:
-                Dataset(read(write(tmp_path / name, bytes(content))).x)
-            except (InputError, TypeError) as error:
-                assert "\n" not in str(error)
+            write(tmp_path / name, bytes(content))
+            taken_or_refused(lambda name=name: Dataset(read(tmp_path / name).x))
 
     @QUICK
     @given(
@@ -129,8 +121,9 @@ class TestNumpy:
             refused(lambda path=path: read(path), "x.npy")
 
     def test_the_wrong_ending_is_named(self, tmp_path):
-        refused(lambda: read(write(tmp_path / "x.npz", npy(NUMBERS))), "name it .npy")
-        refused(lambda: read(write(tmp_path / "x.npy", npz(x=NUMBERS))), "name it .npz")
+        refused_as(tmp_path / "x.npz", npy(NUMBERS), "name it .npy")
+        refused_as(tmp_path / "x.npy", npz(x=NUMBERS), "name it .npz")
+        refused_as(tmp_path / "x.npy", npy(NUMBERS) + npy(NUMBERS), "longer than its head says")
 
     def test_objects_are_refused_and_never_unpickled(self, tmp_path):
         class Trap:
@@ -148,11 +141,11 @@ class TestNumpy:
             ("bare.npy", pickle.dumps(trap)),
             ("bare.npz", pickle.dumps(trap)),
         ):
-            refused(lambda path=write(tmp_path / name, content): read(path), name)
+            refused_as(tmp_path / name, content, name)
         out = io.BytesIO()
         with zipfile.ZipFile(out, "w") as archive:
             archive.writestr("x.npy", objects)
-        refused(lambda: read(write(tmp_path / "x.npz", out.getvalue())), "'x'", "never unpickled", "astype")
+        refused_as(tmp_path / "x.npz", out.getvalue(), "'x'", "never unpickled", "astype")
         refused(lambda: Dataset(trap), "object", kinds=(TypeError,))
         assert not (tmp_path / "sprung").exists()  # ... and was never sprung
 
@@ -181,20 +174,20 @@ class TestIdx:
         whole = idx(NUMBERS.astype("u1"))
         packed = gzip.compress(whole)
         for n in range(len(whole)):
-            refused(lambda path=write(tmp_path / "x.idx", whole[:n]): read(path), "x.idx")
+            refused_as(tmp_path / "x.idx", whole[:n], "x.idx")
         for n in range(len(packed)):
-            refused(lambda path=write(tmp_path / "x-ubyte.gz", packed[:n]): read(path), "x-ubyte.gz")
-        refused(lambda: read(write(tmp_path / "x.idx", whole[:-1])), "truncated", "24 bytes", "23 found")
-        refused(lambda: read(write(tmp_path / "x.idx", whole[:9])), "truncated inside its head")
+            refused_as(tmp_path / "x-ubyte.gz", packed[:n], "x-ubyte.gz")
+        refused_as(tmp_path / "x.idx", whole[:-1], "truncated", "24 bytes", "23 found")
+        refused_as(tmp_path / "x.idx", whole[:9], "truncated inside its head")
 
     def test_too_long_or_foreign_is_refused(self, tmp_path):
         whole = idx(NUMBERS.astype("u1"))
-        refused(lambda: read(write(tmp_path / "x.idx", whole + b"\0")), "longer than its head says")
+        refused_as(tmp_path / "x.idx", whole + b"\0", "longer than its head says")
         for wrong in (b"\1" + whole[1:], whole[:2] + b"\x0a" + whole[3:], whole[:3] + b"\0" + whole[4:], b"", b"\0\0"):
-            refused(lambda path=write(tmp_path / "x.idx", wrong): read(path), "no idx file")
+            refused_as(tmp_path / "x.idx", wrong, "no idx file")
         overflow = struct.pack(">BBBB4I", 0, 0, 0x08, 4, *[65536] * 4)  # 2**64 bytes, which are 0 modulo 2**64
-        refused(lambda: read(write(tmp_path / "x.idx", overflow)), "truncated", str(2**64))
-        refused(lambda: read(write(tmp_path / "x.idx.gz", gzip.compress(whole)[:-8] + bytes(8))), "damaged")
+        refused_as(tmp_path / "x.idx", overflow, "truncated", str(2**64))
+        refused_as(tmp_path / "x.idx.gz", gzip.compress(whole)[:-8] + bytes(8), "damaged")
 
     @pytest.mark.parametrize("image", ["train-images-idx3-ubyte", "train-images.idx3-ubyte", "t-images-idx3-ubyte.gz"])
     @pytest.mark.parametrize("packed", [False, True])
@@ -254,9 +247,9 @@ class TestCsv:
         assert source.x.tolist() == [[1, 2, 3, 4]]
 
     def test_the_first_row_is_never_taken_for_names_in_silence(self, tmp_path):
-        refused(lambda: read(write(tmp_path / "t.csv", "1.5,NA\n2,3\n")), "row 0", "'NA'", "missing value")
-        refused(lambda: read(write(tmp_path / "t.csv", "1,\n2,3\n")), "row 0", "empty")
-        refused(lambda: read(write(tmp_path / "t.csv", "5.1,setosa\n4.9,setosa\n")), "row 0", "'setosa'")
+        refused_as(tmp_path / "t.csv", "1.5,NA\n2,3\n", "row 0", "'NA'", "missing value")
+        refused_as(tmp_path / "t.csv", "1,\n2,3\n", "row 0", "empty")
+        refused_as(tmp_path / "t.csv", "5.1,setosa\n4.9,setosa\n", "row 0", "'setosa'")
 
     @pytest.mark.parametrize(
         ("text", "words"),
@@ -273,7 +266,7 @@ class TestCsv:
             ('a,b\n1,""\n', ["row 0", "'b'", "empty"]),
             ("a,b\n1,NA\n", ["row 0", "'b'", "missing value"]),
             ("a,b\n1,1_000\n", ["row 0", "'b'", "'1_000'", "not a number"]),
-            ("a,b\n1,١\n", ["row 0", "'b'", "not a number"]),
+            ("a,b\n1,\u0661\n", ["row 0", "'b'", "not a number"]),
             ("a;b\n1,5;2\n", ["'1,5'", "decimal point"]),
             ("a,b,a\n1,2,3\n", ["two columns named 'a'"]),
             (",a\n0,2\n1,4\n", ["column 0 has no name", "index=False"]),
@@ -282,8 +275,8 @@ class TestCsv:
         ],
     )
     def test_what_is_wrong_is_named(self, tmp_path, text, words):
-        refused(lambda: read(write(tmp_path / "t.csv", text)), "t.csv", *words)
-        refused(lambda: read(write(tmp_path / "t.csv.gz", gzip.compress(text.encode()))), "t.csv.gz", *words)
+        refused_as(tmp_path / "t.csv", text, "t.csv", *words)
+        refused_as(tmp_path / "t.csv.gz", gzip.compress(text.encode()), "t.csv.gz", *words)
 
     def test_not_a_number_and_infinity_are_refused_by_row_and_column(self, tmp_path):
         for cell, word in (("nan", "NaN"), ("inf", "infinite"), ("-Infinity", "infinite"), ("1e999", "infinite")):
@@ -291,13 +284,13 @@ class TestCsv:
             refused(lambda s=source: Dataset(s.x, columns=s.columns), "row 1", "column 'b'", word, "remove such rows")
 
     def test_what_is_no_text_is_refused(self, tmp_path):
-        whole = gzip.compress("a,b\n1,2\n".encode() * 50)
+        whole = gzip.compress(b"a,b\n1,2\n" * 50)
         for n in range(len(whole)):
-            refused(lambda path=write(tmp_path / "t.csv.gz", whole[:n]): read(path), "t.csv.gz")
-        refused(lambda: read(write(tmp_path / "t.csv", "a,b\n1,2\n".encode("utf-16"))), "UTF-8")
-        refused(lambda: read(write(tmp_path / "t.csv", b"a,b\n1,2\n" * 9000 + b"\xff\n")), "UTF-8")
-        refused(lambda: read(write(tmp_path / "t.csv", b"a,b\n1,\0\n")), "row 0")
-        refused(lambda: read(write(tmp_path / "t.csv", "a," + "b" * 200_000 + "\n1,2\n")), "t.csv")
+            refused_as(tmp_path / "t.csv.gz", whole[:n], "t.csv.gz")
+        refused_as(tmp_path / "t.csv", "a,b\n1,2\n".encode("utf-16"), "UTF-8")
+        refused_as(tmp_path / "t.csv", b"a,b\n" + b"1,2\n" * 9000 + b"\xff\n", "UTF-8")
+        refused_as(tmp_path / "t.csv", b"a,b\n1,\0\n", "row 0")
+        refused_as(tmp_path / "t.csv", "a," + "b" * 200_000 + "\n1,2\n", "t.csv")
 
     @QUICK
     @given(
@@ -312,13 +305,9 @@ class TestCsv:
     @given(st.text(alphabet='1a,;"\n\r\t .-é', max_size=40))
     def test_no_text_ends_in_another_error(self, tmp_path, text):
         for labels in (None, "a"):
-            try:
-                source = read(write(tmp_path / "t.csv", text), labels)
-            except InputError as error:
-                assert "\n" not in str(error)
-            else:
-                assert source.x.shape == (len(source.x), len(source.columns))
-                assert len(source.x) > 0
+            path = write(tmp_path / "t.csv", text)
+            source = taken_or_refused(lambda path=path, labels=labels: read(path, labels))
+            assert source is None or 0 < source.x.size == len(source.x) * len(source.columns)
 
     def test_a_large_table_needs_little_memory_beside_its_numbers(self, tmp_path):
         import tracemalloc
@@ -350,16 +339,16 @@ class TestLabels:
         assert data[1:].labels.tolist() == ["virginica", "setosa"]
 
     def test_a_column_of_labels_excuses_nothing_else(self, tmp_path):
-        refused(lambda: read(write(tmp_path / "t.csv", IRIS)), "'species'", "labels='species'")
-        refused(lambda: read(write(tmp_path / "t.csv", IRIS + "4,x\n"), "species"), "ragged", "row 3 (line 5)")
-        refused(lambda: read(write(tmp_path / "t.csv", IRIS + "4,x,1,\n"), "species"), "ragged", "4 cells")
-        refused(lambda: read(write(tmp_path / "t.csv", IRIS + "cat,x,1\n"), "species"), "row 3", "'size'", "'cat'")
-        refused(lambda: read(write(tmp_path / "t.csv", "species\na\n"), "species"), "no column beside")
+        refused_as(tmp_path / "t.csv", IRIS, "'species'", "labels='species'")
+        refused_as(tmp_path / "t.csv", IRIS + "4,x\n", "ragged", "row 3 (line 5)", labels="species")
+        refused_as(tmp_path / "t.csv", IRIS + "4,x,1,\n", "ragged", "4 cells", labels="species")
+        refused_as(tmp_path / "t.csv", IRIS + "cat,x,1\n", "row 3", "'size'", "'cat'", labels="species")
+        refused_as(tmp_path / "t.csv", "species\na\n", "no column beside", labels="species")
 
     def test_an_absent_column_is_refused_with_the_nearest(self, tmp_path):
         path = write(tmp_path / "t.csv", IRIS)
         refused(lambda: read(path, "specis"), "'specis'", "neither a column", "did you mean 'species'")
-        refused(lambda: read(write(tmp_path / "x.npy", npy(NUMBERS)), "species"), "'species'", "no such file")
+        refused_as(tmp_path / "x.npy", npy(NUMBERS), "'species'", "no such file", labels="species")
 
     @pytest.mark.parametrize("name", ["l.csv", "l.txt", "l.csv.gz", "l.tsv"])
     def test_files_of_text_with_and_without_a_name(self, tmp_path, name):
@@ -387,7 +376,8 @@ class TestLabels:
             found = read(data, write(tmp_path / "l.npy", npy(array))).labels
             assert found.tolist() == array.reshape(-1).tolist()
         for array in (np.arange(3), np.ones((4, 2)), np.array(1)):
-            refused(lambda f=write(tmp_path / "l.npy", npy(array)): read(data, f), "l.npy", "4 rows")
+            file = write(tmp_path / "l.npy", npy(array))
+            refused(lambda file=file: read(data, file), "l.npy", "4 rows")
         replaced = read(write(tmp_path / "x.npz", npz(x=NUMBERS, y=np.arange(3))), write(tmp_path / "l.csv", "1\n" * 4))
         assert replaced.labels.tolist() == [1, 1, 1, 1]
         refused(lambda: read(data, tmp_path / "absent.npy"), "absent.npy", "no such file")
@@ -425,7 +415,7 @@ class TestParquet:
         frame[["a", "b"]].to_parquet(path)
         whole = path.read_bytes()
         for n in range(0, len(whole), 101):
-            refused(lambda path=write(path, whole[:n]): read(path), "t.parquet", "truncated")
+            refused_as(path, whole[:n], "t.parquet", "truncated")
         frame[[]].to_parquet(path, index=False)
         refused(lambda: read(path), "no columns")
         frame[["a"]].iloc[:0].to_parquet(path)
@@ -500,10 +490,14 @@ class TestImages:
         refused(lambda: read(tmp_path), "f.tif", "32 bits")
         (tmp_path / "f.tif").unlink()
         self.save(image, tmp_path / "b.png", np.random.default_rng(0).integers(0, 255, (2, 3)).astype("u1"))
-        whole = (tmp_path / "b.png").read_bytes()
-        for n in range(0, len(whole) - 16, 5):
+        pixels, whole = read(tmp_path).x, (tmp_path / "b.png").read_bytes()
+        for n in range(len(whole)):
             write(tmp_path / "b.png", whole[:n])
-            refused(lambda: read(tmp_path), "b.png is no image", "mend or remove it")
+            if n < whole.index(b"IDAT") + 12:
+                refused(lambda: read(tmp_path), "b.png is no image", "mend or remove it")
+            else:  # where only the last bytes of a chunk are gone, all pixels may be there
+                source = taken_or_refused(lambda: read(tmp_path))
+                assert source is None or np.array_equal(source.x, pixels)
 
     def test_bytes_of_another_kind_are_refused(self, tmp_path, image):
         write(tmp_path / "a.jpg", b"<html>not found</html>")
@@ -521,13 +515,13 @@ class TestPlaces:
 
     def test_what_is_missing_or_unknown_is_refused(self, tmp_path):
         refused(lambda: read(tmp_path / "absent.csv"), "no such file", "digits")
-        refused(lambda: read(write(tmp_path / "x.xlsx", b"PK")), "no reader knows", "x.xlsx", ".npy")
-        refused(lambda: read(write(tmp_path / "x", b"")), "no reader knows")
+        refused_as(tmp_path / "x.xlsx", b"PK", "no reader knows", "x.xlsx", ".npy")
+        refused_as(tmp_path / "x", b"", "no reader knows")
         for ending in ("npy", "npz", "csv", "parquet", "idx"):
             folder = tmp_path / f"folder.{ending}"
             folder.mkdir()
             refused(lambda f=folder: read(f), "holds no images")
-            refused(lambda e=ending: read(write(tmp_path / f"x.{e}", b"")), f"x.{ending}")
+            refused_as(tmp_path / f"x.{ending}", b"", f"x.{ending}")
         refused(lambda: read("/dev/null/x.csv"), "x.csv")
         refused(lambda: read(tmp_path / ("x" * 300)), "cannot be read", "too long")
 

@@ -38,11 +38,11 @@ def demo(options: DemoOptions) -> int:
     test, rest = data[order[: len(data) // 5]], data[order[len(data) // 5 :]]
     say(f"{len(rest)} digits of 8 x 8 pixels to train on, {len(test)} to test, 2 latent dimensions")
     vae = build(plan, rest)
-    clear(folder)
     history = fit(
         vae, rest, objective=objective_of(plan), epochs=plan.epochs, batch_size=plan.batch_size, lr=plan.lr,
         seed=plan.seed, validation=plan.validation, patience=plan.patience, out=folder, schema=schema,
         config={"options": asdict(plan)}, progress=True,
+        on_start=lambda: clear(folder),
     )  # fmt: skip
     if history.stopped == "interrupted":
         say(f"interrupted; {folder} holds the best weights so far")

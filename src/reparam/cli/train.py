@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -37,9 +38,14 @@ def train(options: TrainOptions) -> int:
     _refuse_folder(folder, options.overwrite)
     source = read(options.data, options.labels)
     plan, schema, notes = resolve(options, source)
-    for note in notes:
-        say(note)
-    return _train(plan, source, schema, folder, resume=False)
+
+    def accept() -> None:
+        if plan.overwrite:
+            clear(folder)
+        for note in notes:
+            say(note)
+
+    return _train(plan, source, schema, folder, resume=False, on_start=accept)
 
 
 def resume(options: ResumeOptions) -> int:
@@ -151,16 +157,21 @@ def objective_of(plan: TrainOptions) -> Objective:
     ]()
 
 
-def _train(plan: TrainOptions, source: Source, schema: Schema, folder: Path, resume: bool) -> int:
+def _train(
+    plan: TrainOptions,
+    source: Source,
+    schema: Schema,
+    folder: Path,
+    resume: bool,
+    on_start: Callable[[], None] | None = None,
+) -> int:
     data = schema.dataset(source)
     vae, objective = build(plan, data), objective_of(plan)
-    if plan.overwrite:
-        clear(folder)
     share = plan.validation or None
     history = fit(
         vae, data, objective=objective, epochs=plan.epochs, batch_size=plan.batch_size, lr=plan.lr, seed=plan.seed,
         validation=share, patience=plan.patience if share else None, out=folder, resume=resume, schema=schema,
-        config={"options": asdict(plan)}, progress=True,
+        config={"options": asdict(plan)}, progress=True, on_start=on_start,
     )  # fmt: skip
     if history.stopped == "interrupted":
         say(f"interrupted; {folder} holds the best weights so far; go on with: reparam resume {folder}")
@@ -203,11 +214,11 @@ def _refuse_folder(folder: Path, overwrite: bool) -> None:
 
 
 def clear(folder: Path) -> None:
-    """Remove the files of an earlier run, and nothing else."""
-    for name in _OWN_FILES:
-        (folder / name).unlink(missing_ok=True)
-    for name in _OWN_FOLDERS:
-        shutil.rmtree(folder / name, ignore_errors=True)
-    rest = [p.name for p in folder.iterdir()] if folder.exists() else []
-    if rest:
-        raise InputError(f"{folder} also holds {rest[0]!r}, which is not of a run: choose another --out")
+    """Remove the files of an earlier run; refuse a folder that holds anything else."""
+    names = [p.name for p in folder.iterdir()] if folder.exists() else []
+    foreign = [n for n in names if n not in (*_OWN_FILES, *_OWN_FOLDERS)]
+    if foreign:
+        raise InputError(f"{folder} also holds {foreign[0]!r}, which is not of a run: choose another --out")
+    for name in names:
+        path = folder / name
+        shutil.rmtree(path) if path.is_dir() else path.unlink()

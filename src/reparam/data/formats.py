@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import io
 import lzma
 import math
 import struct
@@ -12,7 +13,6 @@ import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
 
 import numpy as np
 
@@ -28,11 +28,11 @@ _DAMAGE = (
 )  # fmt: skip
 
 
-def open_bytes(path: Path) -> IO[bytes]:
+def open_bytes(path: Path) -> gzip.GzipFile | io.BufferedReader:
     """The file's content, unpacked where it starts as gzip does, whatever its name."""
     with path.open("rb") as probe:
         packed = probe.read(2) == b"\x1f\x8b"
-    return gzip.open(path, "rb") if packed else path.open("rb")  # type: ignore[return-value]
+    return gzip.open(path, "rb") if packed else path.open("rb")
 
 
 def load_npy(path: Path) -> np.ndarray:
@@ -44,6 +44,8 @@ def load_npy(path: Path) -> np.ndarray:
     with _numpy_errors(path, path.name), open_bytes(path) as file:
         array = np.load(file, allow_pickle=False)
         if isinstance(array, np.ndarray):
+            if file.read(1):
+                raise InputError(f"{path.name} is longer than its head says: save one array in a file")
             return array
         array.close()
     raise InputError(f"{path.name} is an archive of arrays: name it .npz")

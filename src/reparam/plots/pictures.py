@@ -114,7 +114,7 @@ def manifold(decode: Callable[[Tensor], Tensor], event_shape: Sequence[int], n: 
     z = torch.special.ndtri((torch.arange(n, dtype=torch.float64) + 0.5) / n).to(torch.get_default_dtype())
     z2, z1 = torch.meshgrid(z.flip(0), z, indexing="ij")
     pixels = _pixels(decode(torch.stack([z1, z2], -1).reshape(-1, 2)).reshape(-1, *event_shape))
-    picture = _tile(*_enlarge(pixels, n), gap=0) if n > 1 else pixels[0]
+    picture = _tile(*_enlarge(pixels, n), gap=3) if n > 1 else pixels[0]
     figure = new_figure(7.0, 7.0 * picture.shape[0] / picture.shape[1] + 0.35)
     axis = figure.subplots()
     axis.imshow(picture, extent=(0, 1, 0, 1), aspect=picture.shape[0] / picture.shape[1], interpolation="auto")
@@ -124,6 +124,6 @@ def manifold(decode: Callable[[Tensor], Tensor], event_shape: Sequence[int], n: 
     places = torch.special.ndtr(torch.tensor(ticks, dtype=torch.float64)).tolist()
     names = [str(t).replace("-", "\u2212") for t in ticks]
     axis.set(xticks=places, xticklabels=names, yticks=places, yticklabels=names, xlabel="z₁")
-    axis.set_ylabel("z₂", rotation=0, va="center")
+    axis.set_ylabel("z₂", rotation=0, va="center", labelpad=8)
     axis.set_title("What each place of the latent space decodes to")
     return figure

@@ -17,6 +17,7 @@ from reparam.plots.style import (
     MUTED,
     PALE,
     PALETTE,
+    PLATE,
     Figure,
     count,
     dot_alpha,
@@ -90,12 +91,13 @@ def _plane(axis: Any, z: np.ndarray, prior: bool) -> None:
         axis.set(**dict(zip(("xlabel", "ylabel"), names, strict=True)))
         return
     axis.set_xlabel("z₁")
-    axis.set_ylabel("z₂", rotation=0, va="center")
+    axis.set_ylabel("z₂", rotation=0, va="center", labelpad=8)
     circle = require("matplotlib.patches", "plot", "drawing pictures").Circle
     for radius in (1, 2) if prior else ():
-        axis.add_patch(circle((0, 0), radius, fill=False, ec="#b8b8b8", lw=0.9, zorder=1))
-        axis.annotate(f"{radius} sd of the prior", (0, -radius), (0, -2), textcoords="offset points",
-                      fontsize=7, color=MUTED, ha="center", va="top", zorder=4)  # fmt: skip
+        axis.add_patch(circle((0, 0), radius, fill=False, ec="#c8c8c8", lw=0.9, zorder=1))
+        side = radius * math.sqrt(0.5)
+        axis.annotate(f"{radius} sd of the prior", (side, -side), (3, -2), textcoords="offset points", va="top",
+                      fontsize=7, color=MUTED, bbox=PLATE, zorder=1.5)  # fmt: skip
 
 
 def _components(z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -124,7 +126,7 @@ def _groups(labels: np.ndarray | None) -> list[tuple[str, np.ndarray, str]]:
 
 
 def _points(axis: Any, points: np.ndarray, labels: np.ndarray | None) -> None:
-    """The points (N, 2), by group with its name at its median, by a scale of colours, or in one colour."""
+    """The points (N, 2), by group, named at its median or in a legend, by a scale of colours, or in one colour."""
     style = {"s": dot_size(len(points)), "alpha": dot_alpha(len(points)), "lw": 0, "rasterized": True, "zorder": 2}
     groups = _groups(labels)
     if labels is not None and not groups:
@@ -137,8 +139,25 @@ def _points(axis: Any, points: np.ndarray, labels: np.ndarray | None) -> None:
         axis.scatter(*points.T, color=FIRST, **style)
     for _, member, colour in groups:
         axis.scatter(*points[member].T, color=colour, **style)
-    for name, member, colour in groups:
+    named = [g for g in groups if g[2] != PALE]
+    places = np.array([np.median(points[member], 0) for _, member, _ in named])
+    if _crowded(places, [len(short(name)) for name, _, _ in named], float(np.ptp(points, 0).max())):
+        drawn = zip(axis.collections, groups, strict=True)
+        handles, names = zip(*((dots, short(group[0])) for dots, group in drawn), strict=True)
+        legend = axis.figure.legend(handles, names, loc="outside right upper", markerscale=2)
+        for handle in legend.legend_handles:
+            handle.set_alpha(1)
+        return
+    for (name, _, colour), place in zip(named, places, strict=True):
         box = {"boxstyle": "round,pad=0.25", "fc": "white", "ec": colour, "lw": 1.4, "alpha": 0.9}
-        if name != "others" or colour != PALE:
-            axis.annotate(short(name), np.median(points[member], 0), ha="center", va="center", fontsize=8.5,
-                          bbox=box, zorder=5)  # fmt: skip
+        axis.annotate(short(name), place, ha="center", va="center", fontsize=8.5, bbox=box, zorder=5)
+
+
+def _crowded(places: np.ndarray, lengths: list[int], span: float) -> bool:
+    """Whether names of so many letters at these places (N, 2) would cover each other, for axes of this span."""
+    return any(
+        abs(places[i, 1] - places[j, 1]) < 0.035 * span
+        and abs(places[i, 0] - places[j, 0]) < 0.013 * span * ((lengths[i] + lengths[j]) / 2 + 1)
+        for i in range(len(places))
+        for j in range(i)
+    )

@@ -21,10 +21,11 @@ if TYPE_CHECKING:
 else:  # matplotlib is optional, and annotations are resolved where types are checked at run time
     Figure = Any
 
-# Paul Tol's qualitative colours, told apart with every common form of colour blindness; the first are most distinct.
+# Paul Tol's muted colours, told apart with every common form of colour blindness, and behind them three that are told
+# apart from most of these.
 PALETTE = (
     "#332288", "#CC6677", "#117733", "#88CCEE", "#DDCC77", "#882255",
-    "#44AA99", "#999933", "#AA4499", "#6699CC", "#661100", "#AA4466",
+    "#44AA99", "#999933", "#AA4499", "#EE7733", "#6699CC", "#661100",
 )  # fmt: skip
 MAX_POINTS = 20_000
 MAX_PANELS = 12
@@ -32,6 +33,7 @@ DPI = 150
 
 FIRST, SECOND = PALETTE[:2]  # training and data; validation and model
 INK, MUTED, PALE = "#222222", "#6b6b6b", "#d0d0d0"
+PLATE = {"fc": "white", "ec": "none", "alpha": 0.85, "pad": 1.5}  # behind words that stand on a drawing
 _STYLE: dict[str, Any] = {
     "figure.dpi": DPI, "figure.facecolor": "white", "savefig.facecolor": "white",
     "font.size": 9, "text.color": INK, "text.parse_math": False, "axes.unicode_minus": True,

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from reparam.errors import InputError
-from reparam.plots.style import FIRST, MUTED, SECOND, Figure, count, drawn, new_figure
+from reparam.plots.style import FIRST, MUTED, PLATE, SECOND, Figure, count, drawn, new_figure
 
 _TERMS = (
     ("objective", "Objective (higher is better)"),
@@ -61,12 +61,12 @@ def _curve(axis: Any, records: Sequence[Mapping[str, Any]], term: str, best: int
     if not seen:
         axis.text(0.5, 0.5, "does not exist for this posterior,\nwhich has no density", color=MUTED,
                   ha="center", va="center", transform=axis.transAxes)  # fmt: skip
-        axis.set_yticks([])
+        axis.set_axis_off()
         return
     _limit(axis, epochs, np.stack(seen))
     if best is not None:
         axis.axvline(epochs[best], color=SECOND, lw=0.8, ls=(0, (2, 2)), zorder=1,
-                     label=f"best epoch, {epochs[best]}")  # fmt: skip
+                     label=f"best epoch: {epochs[best]}")  # fmt: skip
 
 
 def _limit(axis: Any, epochs: np.ndarray, y: np.ndarray) -> None:
@@ -82,13 +82,18 @@ def _limit(axis: Any, epochs: np.ndarray, y: np.ndarray) -> None:
         worst = finite[np.argmax(abs(finite - np.median(finite)))]
         where = {"y": 0.97, "va": "top"} if worst > high else {"y": 0.04, "va": "bottom"}
         said = f"{count(outside, 'epoch')} outside, to {worst:,.0f}".replace("-", "\u2212")
-        axis.text(x=0.97, s=said, color=MUTED, fontsize=7.5, ha="right", transform=axis.transAxes, **where)
+        axis.text(x=0.97, s=said, color=MUTED, fontsize=7.5, ha="right", transform=axis.transAxes, bbox=PLATE, **where)
 
 
 def _bulk(values: np.ndarray) -> tuple[float, float]:
-    """The range of the values without far outliers: within 1.5 times the central 70 % of it."""
+    """The range of the values; where that is more than twice the range without far outliers, the latter.
+
+    Far is beyond 1.5 times the range of the central 70 % of the values.
+    """
+    least, most = float(values.min()), float(values.max())
     low, high = np.quantile(values, [0.15, 0.85])
     reach = 1.5 * (high - low)
-    if len(values) < 5 or reach == 0:
-        return float(values.min()), float(values.max())
-    return float(max(values.min(), low - reach)), float(min(values.max(), high + reach))
+    low, high = max(least, low - reach), min(most, high + reach)
+    if len(values) < 5 or reach == 0 or most - least <= 2 * (high - low):
+        return least, most
+    return float(low), float(high)

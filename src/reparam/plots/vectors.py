@@ -46,8 +46,9 @@ def agreement(x: np.ndarray, x_hat: np.ndarray, names: Sequence[str] | None) -> 
     figure, axes, which = _panels(x.shape[1], names)
     for axis, original, kept in zip(axes, x.T, x_hat.T, strict=False):
         low, high = min(original.min(), kept.min()), max(original.max(), kept.max())
-        axis.axline((low, low), (high, high) if high > low else None, slope=None if high > low else 1,
-                    color=PALE, lw=1, zorder=1)  # fmt: skip
+        margin = 0.05 * (high - low) or 0.5
+        axis.set(xlim=(low - margin, high + margin), ylim=(low - margin, high + margin))
+        axis.axline((low, low), slope=1, color=PALE, lw=1, zorder=1)
         axis.scatter(
             original, kept, s=dot_size(len(x)) / 2, color=FIRST, alpha=dot_alpha(len(x)), lw=0, rasterized=True
         )
@@ -83,11 +84,11 @@ def marginals(x: Tensor | np.ndarray, samples: Tensor | np.ndarray, columns: Seq
 
 
 def _edges(data: np.ndarray, model: np.ndarray) -> np.ndarray:
-    """Bins for both: one for each whole number where the two hold few of them alone, else 30 across the bulk."""
+    """Bins for both: one for each whole number where the two hold few of them alone, else more with more data."""
     ends = np.quantile(data, [0.001, 0.999]), np.quantile(model, [0.001, 0.999])
     low, high = min(e[0] for e in ends), max(e[1] for e in ends)
     both = np.concatenate([data, model])
     if high - low <= 40 and bool((both == np.round(both)).all()):
         return np.arange(math.floor(low) - 0.5, math.ceil(high) + 1)
     reach = max(high - low, 1e-6 * abs(low), 1e-6)  # a constant column has a bin too
-    return np.linspace(high - reach, low + reach, 31)
+    return np.linspace(high - reach, low + reach, 1 + int(np.clip(2 * math.cbrt(len(data)), 10, 40)))

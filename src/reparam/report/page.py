@@ -9,7 +9,7 @@ from html import escape
 
 from reparam.report.pictures import Picture
 from reparam.report.style import CSS
-from reparam.report.words import Facts, Row, evaluation_rows, model_rows, training_rows
+from reparam.report.words import Facts, Row, evaluation_rows, model_rows, plural, training_rows
 from reparam.version import __version__
 
 _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
@@ -23,10 +23,8 @@ def page(title: str, facts: Facts, pictures: Mapping[str, Picture], missing: str
     """The whole page. ``missing`` says why there are no pictures."""
     sections = list(_sections(facts, pictures))
     note = f'<p class="note">{escape(missing)}</p>' if missing else ""
-    links = "".join(f'<a href="#{key}">{escape(head)}</a>' for key, head, _ in sections)
-    body = "".join(
-        f'<section id="{key}"><h2>{escape(head)}</h2>{content}</section>\n' for key, head, content in sections
-    )
+    links = "".join(f'<a href="#{key}">{head}</a>' for key, head, _ in sections)
+    body = "".join(f'<section id="{key}"><h2>{head}</h2>{content}</section>\n' for key, head, content in sections)
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">\n'
@@ -34,17 +32,17 @@ def page(title: str, facts: Facts, pictures: Mapping[str, Picture], missing: str
         f"<title>{escape(title)}</title>\n<style>{CSS}</style>\n</head>\n<body>\n"
         f'<header><h1>{escape(title)}</h1><p class="lede">{escape(_lede(facts))}</p>{note}'
         f'<nav aria-label="Sections">{links}</nav></header>\n<main>\n{body}</main>\n'
-        f"<footer>Written by reparam {escape(__version__)}. The file is complete in itself.</footer>\n</body>\n</html>\n"
+        f"<footer>Written by reparam {escape(__version__)}; complete in this one file.</footer>\n</body>\n</html>\n"
     )
 
 
 def _lede(facts: Facts) -> str:
     """The run in one or two sentences."""
     kind = "An autoencoder" if facts.autoencoder else "A variational autoencoder"
-    dims = (
-        "" if facts.latent_dim is None else f" with {facts.latent_dim} latent dimension{'s'[: facts.latent_dim != 1]}"
+    dims = "" if facts.latent_dim is None else f" with {plural(facts.latent_dim, 'latent dimension')}"
+    event = {1: facts.event, 2: f"images of {facts.event} pixels", 3: f"images of {facts.event} numbers"}.get(
+        len(facts.schema.event_shape), f"arrays of {facts.event}"
     )
-    event = facts.event if len(facts.schema.event_shape) == 1 else f"arrays of {facts.event}"
     rows = (facts.config.get("train") or {}).get("rows")
     trained = f", trained on {rows:,} rows" if isinstance(rows, int) else ""
     return f"{kind} of {event}{dims}{trained}."
@@ -72,11 +70,13 @@ def _sections(facts: Facts, pictures: Mapping[str, Picture]) -> Iterator[tuple[s
 def _evaluation(facts: Facts) -> str:
     rows = evaluation_rows(facts)
     if not rows:
-        return "<p>Not evaluated yet. Measure it on data that training never saw: <code>reparam evaluate RUN DATA</code></p>"
+        how = "<code>reparam evaluate RUN DATA</code>"
+        return f"<p>Not evaluated yet. Measure it on data that training never saw: {how}</p>"
     name = facts.evaluation.get("data")
     on = f"Measured on {escape(str(name))}. " if name else ""
     lines = "".join(
-        f'<tr{_big(i)}><th scope="row">{escape(r.name)}<small>{escape(r.meaning)}</small></th><td>{escape(r.value)}</td></tr>\n'
+        f'<tr{_big(i)}><th scope="row">{escape(r.name)}<small>{escape(r.meaning)}</small></th>'
+        f"<td>{escape(r.value)}</td></tr>\n"
         for i, r in enumerate(rows)
     )
     return (

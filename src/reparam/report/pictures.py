@@ -48,18 +48,8 @@ def pictures(vae: VAE, data: Dataset, records: Sequence[Mapping[str, Any]], sche
         else:
             yield from _vector_pictures(vae, data, schema)
         yield _latent_picture(vae, data[_spread(len(data), _LATENT_ROWS)])
-        if (
-            vae.prior(*_contexts(vae, data, 1)).event_shape[-1] == 2
-            and len(data.event_shape) in (2, 3)
-            and not data.contexts
-        ):
-            like, shade = reference(vae), _shading(data, reference(vae))
-            figure = plots.manifold(lambda z: shade(vae.decode(z.to(like))), data.event_shape)
-            yield _picture(
-                "manifold", figure, "A grid of images decoded from places spread over the latent space.",
-                "Places are spaced by the quantiles of a standard normal, so that each image stands for the same share "
-                "of the prior. Neighbours should change smoothly into each other.",
-            )  # fmt: skip
+        if len(data.event_shape) in (2, 3) and not data.contexts and vae.prior().event_shape[-1] == 2:
+            yield _manifold_picture(vae, data)
 
 
 def _picture(name: str, figure: Any, alt: str, caption: str) -> Picture:
@@ -107,8 +97,8 @@ def _image_pictures(vae: VAE, data: Dataset) -> Iterator[Picture]:
         "reconstructions",
         plots.reconstructions(shade(some.grey(some.x, reference(vae))), shade(kept), n=_PAIRS),
         f"{len(some)} images above their reconstructions.",
-        f"Upper rows: data. Lower rows: the mean of p(x|z) at the mean of q(z|x).{binary} What is missing below did not "
-        "pass through the latent code.",
+        f"Upper rows: data. Lower rows: the mean of p(x|z) at the mean of q(z|x).{binary} What is missing below did "
+        "not pass through the latent code.",
     )  # fmt: skip
 
 
@@ -122,8 +112,8 @@ def _vector_pictures(vae: VAE, data: Dataset, schema: Schema) -> Iterator[Pictur
     yield _picture(
         "marginals", plots.marginals(x.flatten(1) * unit, drawn.flatten(1) * unit, columns),
         "Histograms of each column, of the data and of samples of the model.",
-        f"Filled: {len(x):,} rows of data. Line: {rows:,} samples, z from the prior and x from p(x|z). Where they differ, "
-        "the model has not learned the distribution of that column."
+        f"Filled: {len(x):,} rows of data. Line: {rows:,} samples, z from the prior and x from p(x|z). Where they "
+        "differ, the model has not learned the distribution of that column."
         + (" This autoencoder has no bound on log p(x), and its codes need not follow the prior."
            if isinstance(vae.posterior, Point) else ""),
     )  # fmt: skip
@@ -131,8 +121,8 @@ def _vector_pictures(vae: VAE, data: Dataset, schema: Schema) -> Iterator[Pictur
         "reconstructions",
         plots.reconstructions(x.flatten(1) * unit, vae.reconstruct(x, *c).flatten(1) * unit, columns=columns),
         "Reconstruction against original, column by column.",
-        "On the line, a value passed through the latent code unchanged. A flat cloud is a column that the code does not "
-        "carry: the model gives its mean.",
+        "On the line, a value passed through the latent code unchanged. A flat cloud is a column that the code does "
+        "not carry: the model gives its mean.",
     )  # fmt: skip
 
 
@@ -146,4 +136,16 @@ def _latent_picture(vae: VAE, data: Dataset) -> Picture:
         "Each dot is the mean of q(z|x) of one datum"
         + (", coloured by its label, which the model never saw." if labels is not None else ".")
         + (" Together they should fill the prior, without holes that samples would fall into." if normal else ""),
+    )  # fmt: skip
+
+
+def _manifold_picture(vae: VAE, data: Dataset) -> Picture:
+    """What a latent space of two dimensions decodes to."""
+    like, shade = reference(vae), _shading(data, reference(vae))
+    figure = plots.manifold(lambda z: shade(vae.decode(z.to(like))), data.event_shape)
+    prior = ", the prior" if isinstance(vae.prior, StandardNormal) else ""
+    return _picture(
+        "manifold", figure, "A grid of images decoded from places spread over the latent space.",
+        f"Each image stands for the same share of a standard normal{prior}: places are spaced by its quantiles. "
+        "Neighbours should change smoothly into each other.",
     )  # fmt: skip

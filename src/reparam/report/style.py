@@ -11,7 +11,7 @@ body { margin: 0; background: var(--page); color: var(--ink);
   font: 1rem/1.6 system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", sans-serif; }
 main, header, footer { max-width: 52rem; margin: 0 auto; padding: 0 1.25rem; }
 header { padding-top: clamp(2rem, 7vw, 4.5rem); }
-h1, h2, .big { font-family: "Iowan Old Style", "Palatino Linotype", Palatino, "Book Antiqua", Georgia, serif;
+h1, h2 { font-family: "Iowan Old Style", "Palatino Linotype", Palatino, "Book Antiqua", Georgia, serif;
   font-weight: 600; line-height: 1.2; letter-spacing: -0.01em; text-wrap: balance; overflow-wrap: anywhere; }
 h1 { font-size: clamp(1.8rem, 5vw, 2.6rem); margin: 0 0 .6rem; }
 h2 { font-size: 1.45rem; margin: 3.2rem 0 .5rem; scroll-margin-top: 1rem; }
@@ -30,23 +30,28 @@ th small { display: block; max-width: 36rem; margin-top: .15rem; font-size: .9re
 .numbers td, .numbers thead th:last-child { text-align: right; }
 .numbers td { white-space: nowrap; font-variant-numeric: tabular-nums; font-weight: 600; }
 .numbers tr.big th, .numbers tr.big td { padding-block: 1rem; font-size: 1.3rem; }
-.facts th { width: 11rem; font-weight: 500; color: var(--soft); }
+.facts th:first-child { width: 11rem; }
+.facts th { font-weight: 500; color: var(--soft); }
 .facts th, .facts td { padding: .45rem 1rem .45rem 0; font-size: .95rem; overflow-wrap: anywhere; }
+.facts thead th { font-size: .82rem; }
 figure { margin: 1.25rem 0 0; }
-.card { background: var(--card); border: 1px solid var(--line); border-radius: 10px; padding: clamp(.6rem, 2.5vw, 1.4rem);
-  text-align: center; }
+.card { background: var(--card); border: 1px solid var(--line); border-radius: 10px;
+  padding: clamp(.6rem, 2.5vw, 1.4rem); }
 .card img { display: block; max-width: 100%; height: auto; margin: 0 auto; }
 figcaption { max-width: 42rem; margin: .7rem 0 0; font-size: .92rem; color: var(--soft); }
-.note { background: var(--wash); border-left: 3px solid var(--accent); border-radius: 0 6px 6px 0; padding: .8rem 1rem; }
-code { font: .9em ui-monospace, SFMono-Regular, Menlo, Consolas, monospace; background: var(--wash); padding: .1em .35em;
-  border-radius: 4px; overflow-wrap: anywhere; }
+.note { background: var(--wash); border-left: 3px solid var(--accent); border-radius: 0 6px 6px 0;
+  padding: .8rem 1rem; }
+code { font: .9em ui-monospace, SFMono-Regular, Menlo, Consolas, monospace; background: var(--wash);
+  padding: .1em .35em; border-radius: 4px; overflow-wrap: anywhere; }
 footer { margin-top: 4rem; padding-block: 1.2rem 3rem; color: var(--soft); font-size: .88rem; }
 @media (max-width: 34rem) {
   .numbers thead { display: none; }
   .numbers tr { display: block; border-bottom: 1px solid var(--line); padding: .8rem 0; }
-  .numbers tr.big th, .numbers tr.big td, .numbers th, .numbers td { display: block; border: 0; padding: 0; text-align: left; }
+  .numbers tr.big th, .numbers tr.big td, .numbers th, .numbers td { display: block; border: 0; padding: 0;
+    text-align: left; }
   .numbers td { font-size: 1.2rem; padding-top: .25rem; }
-  .facts th { width: 8rem; }
+  .facts th:first-child { width: 8rem; }
 }
-@media print { nav { display: none; } figure, tr { break-inside: avoid; } h2 { break-after: avoid; } body { background: #fff; } }
+@media print { nav { display: none; } figure, tr { break-inside: avoid; } h2 { break-after: avoid; }
+  body { background: #fff; } }
 """

@@ -78,7 +78,7 @@ def measured(value: Any, error: Any, unit: str) -> str:
 
 _ESTIMATE = {
     "importance": "Estimated by importance sampling from q(z|x)",
-    "prior": "Estimated with z drawn from the prior, as the posterior has no density",
+    "prior": "Estimated by plain sampling of z from the prior",
 }
 
 
@@ -86,37 +86,38 @@ def evaluation_rows(facts: Facts) -> list[Row]:
     """Every number of the evaluation, the most telling first, each with a sentence for a newcomer."""
     e, get = facts.evaluation, facts.evaluation.get
     density = "" if isinstance(facts.vae.likelihood, Bernoulli) else (
-        " The data are real numbers, so p(x) is a density: its logarithm may be above zero and depends on the data's unit."
+        " The data are real numbers, so p(x) is a density: its logarithm may exceed zero and depends on the unit of x."
     )  # fmt: skip
     none = " It does not exist here: q(z|x) of an autoencoder is a point and has no density."
+    elements = math.prod(facts.schema.event_shape)
     of = "" if facts.latent_dim is None else f" of {facts.latent_dim}"
     draws = "" if get("k") is None else f" with {number(get('k'))} draws for each datum"
     rows = {
         "log_likelihood": Row("Log-likelihood", measured(get("log_likelihood"), get("stderr"), "nats"),
             "The logarithm of the probability that the model gives to a datum: higher is better. "
-            f"{_ESTIMATE.get(str(get('method')), _ESTIMATE['prior' if facts.autoencoder else 'importance'])}{draws}; in "
-            "expectation the estimate is a lower bound too, and rises to the true value with more draws. "
+            f"{_ESTIMATE.get(str(get('method')), _ESTIMATE['prior' if facts.autoencoder else 'importance'])}{draws}; "
+            "in expectation the estimate is a lower bound too, and rises to the true value with more draws. "
             f"± is one standard error over the data.{density}"),
         "elbo": Row("ELBO", measured(get("elbo"), get("elbo_stderr"), "nats"),
-            "The evidence lower bound, reconstruction minus KL: never above the log-likelihood in expectation. What it "
-            "lacks is how far q(z|x) is from the true posterior."),
+            "The evidence lower bound, reconstruction minus KL: in expectation never above the log-likelihood. The "
+            "gap between them is how far q(z|x) is from the true posterior."),
         "reconstruction": Row("Reconstruction", measured(get("reconstruction"), None, "nats"),
             "How probable a datum is given its own latent code, the mean of log p(x|z) over q(z|x): higher is better."),
         "kl": Row("KL divergence", measured(get("kl"), None, "nats"),
             "How much the latent code says about a datum beyond what the prior said already. Near zero, the model "
             "ignores its code."),
         "bits_per_dim": Row("Bits per dimension", number(get("bits_per_dim"), 3),
-            f"The log-likelihood with its sign turned, shared out over the {math.prod(facts.schema.event_shape):,} elements of a datum and "
+            f"The log-likelihood with its sign turned, shared out over the {elements:,} elements of a datum and "
             "counted in bits (1 nat is 1.44 bits): lower is better."),
         "active_units": Row("Active units", number(get("active_units")) + of,
             "Latent dimensions that are in use: the posterior mean varies over the data, by a variance above 0.01."),
         "ess": Row("Effective draws", number(get("ess"), 1),
-            "How many of the draws carry the estimate, on average: near 1, it rests on few and is far below the true value."),
-        "n": Row("Rows", number(get("n")), "How many data were evaluated: the standard error shrinks with their square root."),
-        "seconds": Row("Time", "\u2013" if get("seconds") is None else _time(get("seconds")), "What this evaluation took."),
+            "How many of the draws carry the estimate, on average: near 1, it rests on few and lies far too low."),
+        "n": Row("Rows", number(get("n")), "How many data were evaluated: the error shrinks with their square root."),
+        "seconds": Row("Time", _time(get("seconds")), "What this evaluation took."),
     }  # fmt: skip
     if facts.autoencoder:
-        for name in ("elbo", "kl", "reconstruction"):
+        for name in ("elbo", "kl"):
             if number(get(name)) == "\u2013":
                 rows[name] = rows[name]._replace(meaning=rows[name].meaning + none)
     told = {"stderr", "elbo_stderr", "k", "method", "data", "latent_dim"}
@@ -125,6 +126,8 @@ def evaluation_rows(facts: Facts) -> list[Row]:
 
 
 def _time(seconds: Any) -> str:
+    if number(seconds) == "\u2013":
+        return "\u2013"
     return f"{float(seconds):.1f} s" if float(seconds) < 60 else duration(float(seconds))
 
 
@@ -151,7 +154,7 @@ def model_rows(facts: Facts) -> list[Row]:
     spec = facts.config.get("model") or describe(facts.vae)
     prior, likelihood, posterior = (_table(spec, name) for name in ("prior", "likelihood", "posterior"))
     inner = _table(likelihood, "likelihood") or likelihood
-    dims = "" if facts.latent_dim is None else f", {_plural(facts.latent_dim, 'dimension')}"
+    dims = "" if facts.latent_dim is None else f", {plural(facts.latent_dim, 'dimension')}"
     count = sum(p.numel() for p in facts.vae.parameters())
     return [
         Row("Data", f"{facts.event}, {facts.schema.dtype}{_units(facts.schema)}"),
@@ -226,12 +229,17 @@ def training_rows(facts: Facts) -> list[Row]:
         rows.append(Row("Speed", f"{number(last.get('rows_per_second'))} rows per second"))
         rows.append(Row("Time", f"{_time(last.get('seconds', 0))}, {number(last.get('step'))} steps"))
     names = (("objective", "Objective"), ("rows", "Training rows"), ("batch_size", "Batch size"),
-             ("lr", "Learning rate"), ("seed", "Seed"))  # fmt: skip
-    return rows + [
-        Row(name, f"{train[key]:g}" if key == "lr" else _objective(str(train[key])) if key == "objective" else str(train[key]))
-        for key, name in names
-        if train.get(key) is not None
-    ]  # fmt: skip
+             ("lr", "Learning rate"), ("seed", "Seed"), ("data", "Digest of the data"))  # fmt: skip
+    return rows + [Row(name, _setting(key, train[key])) for key, name in names if train.get(key) is not None]
+
+
+def _setting(key: str, value: Any) -> str:
+    """A setting in words; ``ELBO{'k': 1}`` is ELBO (k = 1)."""
+    if key != "objective":
+        return f"{value:g}" if isinstance(value, float) else number(value) if key == "rows" else str(value)
+    name, _, rest = str(value).partition("{")
+    inside = rest.rstrip("}").replace("'", "").replace(": ", " = ")
+    return f"{name} ({inside})" if inside else name
 
 
 def _ending(facts: Facts) -> str:
@@ -258,12 +266,6 @@ def _best(facts: Facts) -> Mapping[str, Any] | None:
     return facts.records[-1] if facts.records else None
 
 
-def _objective(text: str) -> str:
-    """``ELBO{'k': 1}`` as ELBO (k = 1)."""
-    name, _, rest = text.partition("{")
-    inside = rest.rstrip("}").replace("'", "").replace(": ", " = ")
-    return f"{name} ({inside})" if inside else name
-
-
-def _plural(n: int, thing: str) -> str:
+def plural(n: int, thing: str) -> str:
+    """A number of things in words."""
     return f"{n:,} {thing}{'' if n == 1 else 's'}"

@@ -10,6 +10,7 @@ import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -155,7 +156,7 @@ def _same(into: VAE, spec: Mapping[str, Any]) -> VAE:
     """
     given, saved = (re.sub(r"unlisted:[^\"]*", "unlisted", _canonical(s)) for s in (_model_table(into), spec))
     if given != saved:
-        at = len(os.path.commonprefix([given, saved]))
+        at = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(given, saved, strict=False)))
         words = slice(max(0, at - 30), at + 30)
         raise RunFolderError(
             f"the model given to load is built otherwise than the saved one: it has ...{given[words]}... where the "

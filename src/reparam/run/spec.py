@@ -108,6 +108,11 @@ def rebuild(spec: Any) -> Any:
         raise RunFolderError(f"the configuration of {kind} is damaged: {reason}") from error
 
 
+def _tensor(shape: Sequence[int]) -> Tensor:
+    """Its content comes with the weights."""
+    return torch.ones(shape)
+
+
 def _sequential(layers: Mapping[str, Any], names: Sequence[str] = ()) -> nn.Sequential:
     """In the order of the names, whatever the order in the file."""
     order = list(names) or [str(i) for i in range(len(layers))]
@@ -117,7 +122,7 @@ def _sequential(layers: Mapping[str, Any], names: Sequence[str] = ()) -> nn.Sequ
 
 
 _MAKERS: dict[str, Callable[..., Any]] = {
-    "tensor": lambda shape: torch.ones(shape),  # its content comes with the weights
+    "tensor": _tensor,
     "torch.nn.Sequential": _sequential,
     **{f"torch.nn.{c.__name__}": c for c in _TORCH},
     **_OWN,

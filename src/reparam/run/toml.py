@@ -38,7 +38,7 @@ def _table(table: Mapping[str, Any], path: tuple[str, ...]) -> list[str]:
     return lines
 
 
-def _key(key: str) -> str:
+def _key(key: object) -> str:
     if not isinstance(key, str):
         raise TypeError(f"TOML's keys are text, not {key!r}")
     return key if _BARE.fullmatch(key) else _string(key)

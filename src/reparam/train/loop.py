@@ -47,6 +47,7 @@ def fit(
     config: dict[str, Any] | None = None,
     schema: Schema | None = None,
     progress: bool | None = None,
+    on_start: Callable[[], None] | None = None,
     on_epoch: Callable[[dict[str, Any]], None] | None = None,
 ) -> History:
     """Train the model in place, by Adam on minibatches in random order, and return what happened.
@@ -62,7 +63,8 @@ def fit(
     The first Ctrl-C or SIGTERM ends training after the step at hand, with the run saved.
 
     ``seed`` decides the order of rows and all noise; the caller's generators are left as they were.
-    ``progress`` None shows progress on terminals; ``on_epoch`` is called with each epoch's record.
+    ``progress`` None shows progress on terminals; ``on_start`` is called when data and model have been accepted and nothing
+    is written yet, ``on_epoch`` with each epoch's record.
 
     Raises:
         InputError: for data or options that cannot be used, before anything is written.
@@ -75,9 +77,11 @@ def fit(
     check_options(epochs=epochs, batch_size=batch_size, lr=lr, patience=patience, seed=seed)
     data, held = split(as_dataset(x, contexts), validation, seed)
     check_data(vae, objective, data, held)
+    if on_start is not None:
+        on_start()
     optimizer = torch.optim.Adam(vae.parameters(), lr=lr, fused=True)
     settings = {
-        "epochs": epochs, "batch_size": batch_size, "lr": lr, "seed": seed, "data": data.fingerprint(),
+        "epochs": epochs, "batch_size": batch_size, "lr": lr, "seed": seed, "rows": len(data), "data": data.fingerprint(),
         "objective": f"{type(objective).__name__}{vars(objective)}",
     }  # fmt: skip
     folder = None if out is None else RunWriter(Path(out), vae, optimizer, settings, resume)

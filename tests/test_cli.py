@@ -1,0 +1,406 @@
+"""The command, as its users type it: what works leaves the right files, what does not leaves one line and none."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import tomllib
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import reparam as rp
+from reparam.cli.main import main
+
+QUICK = ["--epochs", "2", "--hidden", "16", "--latent-dim", "2", "--seed", "1"]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _the_process_as_it_was():
+    """The command may change its process; the tests share theirs."""
+    show, threads = warnings.showwarning, torch.get_num_threads()
+    yield
+    warnings.showwarning = show
+    torch.set_flush_denormal(False)
+    torch.set_num_threads(threads)
+
+
+def run(*words: object) -> int:
+    return main([str(w) for w in words])
+
+
+def refused(capsys, *words: object) -> str:
+    """The one line of a command that must be refused with status 2."""
+    capsys.readouterr()
+    assert run(*words) == 2
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    lines = printed.err.strip().splitlines()
+    assert len(lines) == 1, printed.err
+    return lines[0]
+
+
+@pytest.fixture(scope="module")
+def grey_file(tmp_path_factory) -> Path:
+    """120 grey images of 8 x 6 pixels, uint8, with two labels."""
+    folder = tmp_path_factory.mktemp("data")
+    rng = np.random.default_rng(0)
+    y = rng.integers(0, 2, 120)
+    bright = np.where(y[:, None, None], np.linspace(0, 1, 6), np.linspace(1, 0, 6))
+    x = (255 * bright.repeat(8, axis=1) * rng.uniform(0.7, 1, (120, 8, 6))).astype(np.uint8)
+    np.savez(folder / "grey.npz", x=x, y=y)
+    return folder / "grey.npz"
+
+
+@pytest.fixture(scope="module")
+def trained(grey_file, tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("runs") / "run"
+    assert run("train", grey_file, "--out", folder, "--likelihood", "bernoulli", "--binarize", "dynamic", *QUICK) == 0
+    return folder
+
+
+@pytest.fixture(scope="module")
+def table_file(tmp_path_factory) -> Path:
+    """A table of 3 correlated columns in units of thousands, and a label."""
+    path = tmp_path_factory.mktemp("data") / "table.csv"
+    rng = np.random.default_rng(0)
+    x = 5000 + 1000 * rng.normal(size=(150, 1)) + 100 * rng.normal(size=(150, 3))
+    rows = "\n".join(",".join(map(str, r)) + f",{i % 2}" for i, r in enumerate(x.tolist()))
+    path.write_text("a,b,c,kind\n" + rows + "\n")
+    return path
+
+
+@pytest.fixture(scope="module")
+def trained_table(table_file, tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("runs") / "table"
+    assert run("train", table_file, "--out", folder, "--labels", "kind", *QUICK) == 0
+    return folder
+
+
+# ---- what works ----
+
+
+def test_train_leaves_the_run_folder_of_the_contract(trained):
+    names = {p.name for p in trained.iterdir()}
+    assert names >= {
+        "config.toml", "model.safetensors", "schema.json", "history.jsonl", "checkpoints", "report.html", "figures",
+        "environment.json",
+    }  # fmt: skip
+    config = tomllib.loads((trained / "config.toml").read_text())
+    assert config["options"]["objective"] == "elbo"  # auto is resolved
+    assert config["options"]["pixel_max"] == 255
+    assert len((trained / "history.jsonl").read_text().splitlines()) == 2
+    assert not [p for p in trained.rglob("*") if p.name.startswith(".")]
+
+
+def test_evaluate_gives_the_numbers_of_the_contract_and_they_are_the_librarys(trained, grey_file, capsys):
+    capsys.readouterr()
+    assert run("evaluate", trained, grey_file, "--k", "50", "--seed", "3", "--json") == 0
+    numbers = json.loads(capsys.readouterr().out)
+    assert set(numbers) >= {
+        "elbo", "reconstruction", "kl", "log_likelihood", "stderr", "k", "bits_per_dim", "active_units", "n", "seconds",
+    }  # fmt: skip
+    assert numbers["elbo"] == pytest.approx(numbers["reconstruction"] - numbers["kl"], abs=1e-9)
+    assert numbers["log_likelihood"] > numbers["elbo"]
+    assert numbers["bits_per_dim"] == pytest.approx(-numbers["log_likelihood"] / 48 / np.log(2))
+    assert (numbers["n"], numbers["k"]) == (120, 50)
+    with np.load(grey_file) as archive:
+        data = rp.Dataset(archive["x"], binarize="dynamic")
+    estimate = rp.evaluate.log_likelihood(rp.load(trained), data, k=50, seed=3)
+    assert numbers["log_likelihood"] == estimate.value
+    assert numbers["stderr"] == estimate.stderr
+    capsys.readouterr()
+    assert run("evaluate", trained, grey_file, "--k", "10") == 0
+    assert "log-likelihood" in capsys.readouterr().out
+
+
+def test_the_same_command_gives_the_same_bits(trained, grey_file, tmp_path):
+    again = tmp_path / "again"
+    assert run("train", grey_file, "--out", again, "--likelihood", "bernoulli", "--binarize", "dynamic", *QUICK) == 0
+    assert (again / "model.safetensors").read_bytes() == (trained / "model.safetensors").read_bytes()
+
+
+@pytest.mark.parametrize("ending", [".npy", ".npz", ".csv", ".parquet", ".png"])
+def test_sample_writes_every_kind_of_file(trained, tmp_path, ending):
+    out = tmp_path / f"samples{ending}"
+    assert run("sample", trained, "-n", 5, "--out", out) == 0
+    if ending == ".npy":
+        x = np.load(out)
+        assert x.dtype == np.uint8
+        assert x.shape == (5, 8, 6)
+        assert set(np.unique(x)) <= {0, 255}  # a draw of x, not its mean
+    elif ending == ".csv":
+        assert len(out.read_text().splitlines()) == 6
+    else:
+        assert out.stat().st_size > 0
+
+
+def test_samples_repeat_with_the_seed_and_mean_gives_grey(trained, tmp_path):
+    for name, words in {"a": [], "b": [], "c": ["--seed", 1], "mean": ["--mean"]}.items():
+        assert run("sample", trained, "-n", 20, "--out", tmp_path / f"{name}.npy", *words) == 0
+    a, b, c, mean = (np.load(tmp_path / f"{name}.npy") for name in ("a", "b", "c", "mean"))
+    assert (a == b).all()
+    assert (a != c).any()
+    assert len(np.unique(mean)) > 2
+
+
+def test_encode_decode_reconstruct_and_score_agree_with_the_library(trained, grey_file, tmp_path):
+    z, x_hat, r, s = (tmp_path / f"{n}.npy" for n in ("z", "decoded", "reconstructed", "scores"))
+    assert run("encode", trained, grey_file, "--out", z) == 0
+    assert run("decode", trained, z, "--out", x_hat) == 0
+    assert run("reconstruct", trained, grey_file, "--out", r) == 0
+    assert run("score", trained, grey_file, "--k", 20, "--out", s) == 0
+    assert np.load(z).shape == (120, 2)
+    assert (np.load(x_hat) == np.load(r)).all()
+    vae = rp.load(trained)
+    with np.load(grey_file) as archive:
+        data = rp.Dataset(archive["x"], binarize="dynamic")
+    assert np.array_equal(np.load(s), rp.evaluate.log_likelihood(vae, data, k=20).per_datum.numpy())
+    assert np.array_equal(np.load(z), rp.evaluate.encode(vae, data).numpy())
+
+
+def test_a_table_trains_and_comes_back_in_its_own_units(trained_table, table_file, tmp_path, capsys):
+    samples, scores = tmp_path / "samples.csv", tmp_path / "scores.csv"
+    assert run("sample", trained_table, "-n", 200, "--out", samples) == 0
+    header, *rows = samples.read_text().splitlines()
+    assert header == "a,b,c"
+    values = np.array([r.split(",") for r in rows], float)
+    assert abs(values.mean() - 5000) < 600  # in units of thousands, though hardly trained
+    assert run("score", trained_table, table_file, "--labels", "kind", "--k", 20, "--out", scores) == 0
+    header, *rows = scores.read_text().splitlines()
+    assert header == "log_likelihood,ess"
+    mean = np.mean([float(r.split(",")[0]) for r in rows])
+    # three columns of standard deviation 1000: a density per unit is near exp(-3 (log 1000 + 1.4))
+    assert -32 < mean < -18
+
+
+def test_a_point_posterior_is_a_plain_autoencoder(grey_file, tmp_path, capsys):
+    folder = tmp_path / "run"
+    words = ["--posterior", "point", "--likelihood", "continuous_bernoulli", *QUICK]
+    assert run("train", grey_file, "--out", folder, *words) == 0
+    capsys.readouterr()
+    assert run("evaluate", folder, grey_file, "--k", "20", "--json") == 0
+    numbers = json.loads(capsys.readouterr().out)
+    assert numbers["elbo"] is None
+    assert numbers["method"] == "prior"
+    assert np.isfinite(numbers["log_likelihood"])
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--network", "conv", "--channels", "4,8"],
+        ["--posterior", "full"],
+        ["--objective", "iwae", "--k", "3"],
+        ["--beta", "4"],
+        ["--likelihood", "gaussian"],
+        ["--likelihood", "gaussian", "--scale", "0.1", "--validation", "0"],
+        ["--likelihood", "gaussian", "--scale", "predicted", "--network", "conv", "--channels", "4"],
+        ["--likelihood", "gaussian", "--scale", "elementwise"],
+        ["--activation", "tanh", "--threads", "1"],
+    ],
+)
+def test_every_choice_trains_evaluates_and_samples(grey_file, tmp_path, words, capsys):
+    folder = tmp_path / "run"
+    assert run("train", grey_file, "--out", folder, *QUICK, *words) == 0
+    capsys.readouterr()
+    assert run("evaluate", folder, grey_file, "--k", 10, "--json") == 0
+    numbers = json.loads(capsys.readouterr().out)
+    assert np.isfinite([numbers["elbo"], numbers["log_likelihood"], numbers["bits_per_dim"]]).all()
+    assert run("sample", folder, "-n", 3, "--out", tmp_path / "s.png") == 0
+
+
+def test_options_come_from_a_file_the_environment_and_the_line_in_rising_order(grey_file, tmp_path, monkeypatch):
+    (tmp_path / "c.toml").write_text("latent_dim = 3\nhidden = [8, 4]\nepochs = 1\n")
+    (tmp_path / "c.yaml").write_text("latent_dim: 4\nepochs: 1\n")
+    monkeypatch.setenv("REPARAM_BATCH_SIZE", "40")
+    assert run("train", grey_file, "--out", tmp_path / "a", "--config", tmp_path / "c.toml", "--latent-dim", 5) == 0
+    assert run("train", grey_file, "--out", tmp_path / "b", "--config", tmp_path / "c.yaml") == 0
+    a, b = (tomllib.loads((tmp_path / n / "config.toml").read_text())["options"] for n in "ab")
+    assert (a["latent_dim"], a["hidden"], a["epochs"], a["batch_size"]) == (5, [8, 4], 1, 40)
+    assert (b["latent_dim"], b["batch_size"]) == (4, 40)
+
+
+def test_overwrite_replaces_a_run_and_nothing_else(grey_file, tmp_path, capsys):
+    folder = tmp_path / "run"
+    assert run("train", grey_file, "--out", folder, *QUICK) == 0
+    assert "already" in refused(capsys, "train", grey_file, "--out", folder, *QUICK)
+    assert run("train", grey_file, "--out", folder, *QUICK, "--overwrite") == 0
+    (folder / "thesis.txt").write_text("mine")
+    assert "thesis.txt" in refused(capsys, "train", grey_file, "--out", folder, *QUICK, "--overwrite")
+    assert (folder / "model.safetensors").exists()
+
+
+def test_what_auto_chose_is_said(grey_file, tmp_path, capsys):
+    assert run("train", grey_file, "--out", tmp_path / "run", *QUICK) == 0
+    assert "likelihood continuous_bernoulli: grey values" in capsys.readouterr().err
+
+
+# ---- what is refused ----
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--latent-dim", "0"], "at least 1 dimension"),
+        (["--epochs", "-3"], "epochs must be a whole number of at least 1, not -3"),
+        (["--epochs", "many"], "--epochs takes a whole number, not 'many'"),
+        (["--likelihood", "bernouli"], "did you mean 'bernoulli'?"),
+        (["--likelihood", "bernoulli"], "binarize"),
+        (["--binarize", "dynamc"], "did you mean 'dynamic'?"),
+        (["--posterior", "diagnal"], "did you mean 'diagonal'?"),
+        (["--network", "cnv"], "did you mean 'conv'?"),
+        (["--objective", "elbow"], "did you mean 'elbo'?"),
+        (["--latent-dims", "3"], "did you mean '--latent-dim'?"),
+        (["--network", "conv", "--channels", "4,4,4,4,4"], "too many"),
+        (["--hidden", "a"], "--hidden takes whole numbers"),
+        (["--hidden", "0"], "at least 1"),
+        (["--posterior", "point", "--objective", "elbo"], "Reconstruction"),
+        (["--objective", "iwae", "--beta", "2"], "beta"),
+        (["--lr", "0"], "lr"),
+        (["--seed", "-1"], "seed"),
+        (["--validation", "1.5"], "validation"),
+        (["--threads", "0"], "threads"),
+        (["--scale", "wide", "--likelihood", "gaussian"], "unknown kind of scale 'wide'"),
+        (["--scale", "-1", "--likelihood", "gaussian"], "positive"),
+        (["--pixel-max", "100"], "outside 0..100"),
+        (["--activation", "rlu"], "did you mean 'relu'?"),
+        (["--config", "nothing.toml"], "no such configuration file"),
+    ],
+)
+def test_wrong_options_leave_one_line_and_no_folder(grey_file, tmp_path, capsys, words, said):
+    folder = tmp_path / "run"
+    assert said in refused(capsys, "train", grey_file, "--out", folder, "--epochs", 1, *words)
+    assert not folder.exists()
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("latent_dim = = 3", "configuration file is broken"),
+        ("latent_dmi = 3", "did you mean 'latent_dim'?"),
+        ('latent_dim = "three"', "--latent-dim takes a whole number, not 'three'"),
+    ],
+)
+def test_a_broken_configuration_file_is_refused(grey_file, tmp_path, capsys, content, said):
+    (tmp_path / "c.toml").write_text(content)
+    assert said in refused(capsys, "train", grey_file, "--out", tmp_path / "run", "--config", tmp_path / "c.toml")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "x", "said"),
+    [
+        ("nan.npy", np.array([[0.0, 1.0], [np.nan, 1.0]]), "row 1, column 0"),
+        ("inf.npy", np.array([[0.0, 1.0], [0.0, np.inf]]), "row 1, column 1"),
+        ("none.npy", np.ones((0, 3)), "no rows"),
+        ("one.npy", np.ones((1, 3)), "at least 2 rows"),
+        ("flat.npy", np.ones(7), "one row for each datum"),
+        ("big.npy", np.full((9, 4, 4), 300), "beyond 0..255"),
+        ("objects.npy", np.array([[{}]], dtype=object), "never unpickled"),
+    ],
+)
+def test_data_that_cannot_be_used_leave_one_line_and_no_folder(tmp_path, capsys, name, x, said):
+    np.save(tmp_path / name, x, allow_pickle=True)
+    assert said in refused(capsys, "train", tmp_path / name, "--out", tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_other_mistakes_leave_one_line(trained, grey_file, table_file, tmp_path, capsys):
+    out = tmp_path / "o.npy"
+    np.save(tmp_path / "z.npy", np.zeros((3, 7)))
+    cases = {
+        "unknown command 'tarin': did you mean 'train'?": ["tarin"],
+        "train needs DATA and --out": ["train"],
+        "no such file": ["train", "nothing.npy", "--out", tmp_path / "run"],
+        "no run folder at": ["evaluate", tmp_path / "nothing", grey_file],
+        "is not a run folder": ["evaluate", tmp_path, grey_file],
+        "has shape (8, 6)": ["evaluate", trained, table_file],
+        "k must be a whole number": ["evaluate", trained, grey_file, "--k", 0],
+        "unknown method 'imprtance'": ["evaluate", trained, grey_file, "--method", "imprtance"],
+        "no writer knows 'o.jpg'": ["sample", trained, "--out", tmp_path / "o.jpg"],
+        "no such folder": ["sample", trained, "--out", tmp_path / "nowhere" / "o.npy"],
+        "-n must be at least 1": ["sample", trained, "-n", 0, "--out", out],
+        "this model's latents are numbers (rows, 2)": ["decode", trained, tmp_path / "z.npy", "--out", out],
+        "does not know what to do with 'more'": ["sample", trained, "more", "--out", out],
+    }
+    for said, words in cases.items():
+        assert said in refused(capsys, *words)
+    assert not out.exists()
+
+
+def test_a_failure_while_running_has_status_1(trained, grey_file, monkeypatch, capsys):
+    def fail(*args, **options):
+        raise RuntimeError("the disk\nis full")
+
+    monkeypatch.setattr("reparam.cli.evaluate.measure", fail)
+    assert run("evaluate", trained, grey_file) == 1
+    assert capsys.readouterr().err.splitlines() == ["reparam: the disk is full (REPARAM_DEBUG=1 shows where)"]
+    monkeypatch.setenv("REPARAM_DEBUG", "1")
+    with pytest.raises(RuntimeError):
+        run("evaluate", trained, grey_file)
+
+
+# ---- killed ----
+
+
+def _train_in_a_process(data: Path, folder: Path) -> subprocess.Popen[bytes]:
+    words = [
+        "train",
+        data,
+        "--out",
+        folder,
+        "--epochs",
+        4000,
+        "--hidden",
+        "32",
+        "--validation",
+        "0.1",
+        "--patience",
+        4000,
+    ]
+    return subprocess.Popen(
+        [sys.executable, "-m", "reparam", *map(str, words)],
+        stderr=subprocess.DEVNULL,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+
+
+def _wait_for_epochs(folder: Path, epochs: int) -> None:
+    history = folder / "history.jsonl"
+    while not history.exists() or len(history.read_text().splitlines()) < epochs:
+        time.sleep(0.02)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_interrupted_training_leaves_a_run_that_is_usable_and_resumes(grey_file, tmp_path, capsys, number):
+    folder = tmp_path / "run"
+    process = _train_in_a_process(grey_file, folder)
+    _wait_for_epochs(folder, 3)
+    process.send_signal(number)
+    assert process.wait() == 130
+    done = len((folder / "history.jsonl").read_text().splitlines())
+    assert run("evaluate", folder, grey_file, "--k", 5, "--json") == 0
+    assert run("resume", folder, "--epochs", done + 2) == 0
+    assert len((folder / "history.jsonl").read_text().splitlines()) == done + 2
+    assert (folder / "report.html").exists()
+
+
+def test_killed_training_leaves_a_run_that_resumes_to_the_bits_of_one_that_was_not(grey_file, tmp_path, capsys):
+    folder, whole = tmp_path / "run", tmp_path / "whole"
+    process = _train_in_a_process(grey_file, folder)
+    _wait_for_epochs(folder, 3)
+    process.kill()
+    process.wait()
+    assert "reparam resume" in refused(capsys, "evaluate", folder, grey_file)
+    assert run("resume", folder, "--epochs", 5) == 0
+    words = ["--epochs", 5, "--hidden", "32", "--validation", "0.1", "--patience", 4000]
+    assert run("train", grey_file, "--out", whole, *words) == 0
+    assert (folder / "model.safetensors").read_bytes() == (whole / "model.safetensors").read_bytes()
