@@ -7,6 +7,8 @@ import torch
 from jaxtyping import install_import_hook
 
 install_import_hook("reparam", "typechecker.check")
+# The tensors of the tests are small: threads would only wait for each other, for long where the machine is shared.
+torch.set_num_threads(1)
 
 
 @pytest.fixture(autouse=True)

@@ -243,7 +243,7 @@ class TestCsv:
 
     def test_names_may_hold_separators_line_ends_and_years(self, tmp_path):
         source = read(write(tmp_path / "t.csv", '"weight, kg";"a, b, c";"two\nlines";2001\n1;2;3;4\n'))
-        assert source.columns == ["weight, kg", "a, b, c", "two\nlines", "2001"]
+        assert source.columns == ["weight, kg", "a, b, c", "two lines", "2001"]
         assert source.x.tolist() == [[1, 2, 3, 4]]
 
     def test_the_first_row_is_never_taken_for_names_in_silence(self, tmp_path):
@@ -304,7 +304,7 @@ class TestCsv:
     @QUICK
     @given(st.text(alphabet='1a,;"\n\r\t .-é', max_size=40))
     def test_no_text_ends_in_another_error(self, tmp_path, text):
-        for labels in (None, "a"):
+        for labels in (None, "a", "-\n1"):
             path = write(tmp_path / "t.csv", text)
             source = taken_or_refused(lambda path=path, labels=labels: read(path, labels))
             assert source is None or 0 < source.x.size == len(source.x) * len(source.columns)
@@ -348,6 +348,8 @@ class TestLabels:
     def test_an_absent_column_is_refused_with_the_nearest(self, tmp_path):
         path = write(tmp_path / "t.csv", IRIS)
         refused(lambda: read(path, "specis"), "'specis'", "neither a column", "did you mean 'species'")
+        refused_as(path, 'a,"two\nlines"\n1,2\n', "a, two lines", labels="b")
+        assert read(path, "two\nlines").labels.tolist() == [2]
         refused_as(tmp_path / "x.npy", npy(NUMBERS), "'species'", "no such file", labels="species")
 
     @pytest.mark.parametrize("name", ["l.csv", "l.txt", "l.csv.gz", "l.tsv"])

@@ -134,7 +134,9 @@ class TestOtherData:
         assert schema.dataset(Source(REAL[:, :2], "t.npy")).columns == ["a", "b"]
         refused(lambda: schema.dataset(Source(REAL, "t.npy")), "(2,)", "t.npy", "(4,)")
         refused(lambda: schema.dataset(Source(REAL[0], "t.npy")), "(2,)")
-        refused(lambda: schema.dataset(Source(REAL[:, :2], "t.csv", columns=["b", "a"])), "t.csv", "a, b")
+        refused(
+            lambda: schema.dataset(Source(REAL[:, :2], "t.csv", columns=["a", "c"])), "column 1 of t.csv is 'c'", "'b'"
+        )
 
     def test_in_other_units(self):
         schema = Schema((3, 3), "uint8", 255.0)

@@ -12,11 +12,11 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 from torch.distributions import Bernoulli as BernoulliDistribution
-from torch.distributions import Distribution, Independent
+from torch.distributions import Distribution, Independent, constraints
 from torch.distributions import Normal as NormalDistribution
 
 from reparam.conditional import Conditional, apply_to_rows
-from reparam.distributions import Affine
+from reparam.distributions import Affine, element_support
 from reparam.distributions import ContinuousBernoulli as ContinuousBernoulliDistribution
 from reparam.errors import InputError, nearest
 from reparam.numerics import scale_from_log
@@ -110,6 +110,7 @@ class Gaussian(Likelihood):
     ) -> None:
         super().__init__(net)
         self.event_shape = None if event_shape is None else tuple(event_shape)
+        _positive(torch.tensor(float(init_scale)))
         self.init_scale = init_scale
         start = torch.tensor(float(init_scale)).log()
         if isinstance(scale, str):
@@ -187,4 +188,10 @@ class Standardized(Conditional):
 
     def forward(self, z: Tensor, *c: Tensor) -> Affine:
         """Batch ``z.shape[:-1]``, event: one datum."""
-        return Affine(self.likelihood(z, *c), self.loc, self.spread)
+        base = self.likelihood(z, *c)
+        if element_support(base) not in (None, constraints.real):
+            raise InputError(
+                f"values that are {self.allowed} cannot be standardised: use {type(self.likelihood).__name__} without "
+                "loc and spread"
+            )
+        return Affine(base, self.loc, self.spread)

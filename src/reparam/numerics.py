@@ -26,7 +26,7 @@ def soft_clip(x: Tensor, limit: float, margin: float) -> Tensor:
     Value and slope are continuous and the slope falls only as 1/x², so that a parameter that was thrown far
     out still finds its way back. A clamp would cut the gradient; tanh would change every value.
     """
-    excess = (x.abs() - limit).clamp_min(0)
+    excess = torch.relu(x.abs() - limit)  # clamp_min has slope 1 at 0 too, and the limit would count twice
     inside = x.clamp(-limit, limit)
     return inside + torch.sign(x) * excess / (1 + excess / margin)
 

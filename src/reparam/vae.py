@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution, constraints, kl_divergence
 
-from reparam.distributions import Delta, unwrap
+from reparam.distributions import Delta, element_support
 from reparam.errors import InputError
 
 
@@ -150,11 +150,8 @@ def check_support(
         raise InputError(
             f"a datum of this model has shape {tuple(p_x.event_shape)}; the data have shape {tuple(x.shape[1:])}"
         )
-    try:
-        support = unwrap(p_x).support
-    except NotImplementedError:  # a distribution need not tell
-        return
-    if support is None:
+    support = element_support(p_x)
+    if support is None:  # a distribution need not tell
         return
     inside = x.isfinite() if support is constraints.real else support.check(x)  # "real" lets infinities pass
     if bool(inside.all()):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import torch
@@ -11,7 +11,7 @@ import torch
 from reparam.cli.common import prepare, say
 from reparam.cli.evaluate import measure, table
 from reparam.cli.options import DemoOptions, TrainOptions
-from reparam.cli.train import build, clear, finish, objective_of, resolve
+from reparam.cli.train import build, clear, finish, objective_of, resolve, threads_for
 from reparam.data import read
 from reparam.errors import InputError
 from reparam.run import CONFIG
@@ -28,8 +28,8 @@ def demo(options: DemoOptions) -> int:
     source = read("digits")
     plan, schema, _ = resolve(
         TrainOptions(
-            data="digits", out=options.out, likelihood="bernoulli", binarize="dynamic", latent_dim=2, hidden=[256, 128],
-            epochs=150, batch_size=64, validation=0.1, patience=40, seed=options.seed,
+            data="digits", out=options.out, likelihood="bernoulli", binarize="threshold", latent_dim=2, hidden=[256, 128],
+            activation="silu", epochs=150, batch_size=64, lr=3e-3, validation=0.1, patience=30, seed=options.seed,
         ),
         source,
     )  # fmt: skip
@@ -38,6 +38,8 @@ def demo(options: DemoOptions) -> int:
     test, rest = data[order[: len(data) // 5]], data[order[len(data) // 5 :]]
     say(f"{len(rest)} digits of 8 x 8 pixels to train on, {len(test)} to test, 2 latent dimensions")
     vae = build(plan, rest)
+    plan = replace(plan, threads=threads_for(vae, plan.batch_size))
+    torch.set_num_threads(plan.threads or 1)
     history = fit(
         vae, rest, objective=objective_of(plan), epochs=plan.epochs, batch_size=plan.batch_size, lr=plan.lr,
         seed=plan.seed, validation=plan.validation, patience=plan.patience, out=folder, schema=schema,

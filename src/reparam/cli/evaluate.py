@@ -12,9 +12,10 @@ from reparam.cli.common import check_seed, dataset, opened, prepare, say, writab
 from reparam.cli.options import EvaluateOptions, ScoreOptions
 from reparam.cli.output import TABLES, write_columns
 from reparam.data import Dataset, Schema
-from reparam.distributions import unwrap
-from reparam.evaluate import Estimate, active_units, bits_per_dim, elbo_terms, log_likelihood
+from reparam.distributions import element_support
+from reparam.evaluate import Estimate, active_units, bits_per_dim, elbo_terms, log_likelihood, objective_value
 from reparam.evaluate import encode as posterior_means
+from reparam.objectives import Reconstruction
 from reparam.posteriors import Point
 from reparam.train import Progress
 from reparam.vae import VAE
@@ -57,7 +58,9 @@ def measure(vae: VAE, data: Dataset, schema: Schema, k: int, method: str, seed: 
     """The numbers of an evaluation, under the names of ``reparam evaluate --json``; None where one does not exist."""
     started = time.monotonic()
     numbers: dict[str, Any] = dict.fromkeys(("elbo", "elbo_stderr", "reconstruction", "kl"))
-    if not isinstance(vae.posterior, Point):
+    if isinstance(vae.posterior, Point):
+        numbers["reconstruction"] = objective_value(vae, data, Reconstruction(), seed)["reconstruction"]
+    else:
         terms = elbo_terms(vae, data, 1, seed)
         numbers = {
             "elbo": terms.elbo.value,
@@ -84,7 +87,7 @@ def measure(vae: VAE, data: Dataset, schema: Schema, k: int, method: str, seed: 
 def _is_discrete(vae: VAE) -> bool:
     with seeding.seeded(0):
         p_x = vae.likelihood(vae.prior().sample((1,)))
-    support = unwrap(p_x).support
+    support = element_support(p_x)
     return support is not None and bool(support.is_discrete)
 
 

@@ -54,8 +54,19 @@ def _run(words: Sequence[str]) -> int:
     options_class, module = COMMANDS[command]
     options = parse(command, options_class, words[1:])
     warnings.showwarning = _show_warning
+    _let_threads_sleep()
     status: int = getattr(importlib.import_module(module), command)(options)
     return status
+
+
+def _let_threads_sleep() -> None:
+    """Have OpenMP's threads wait for each other by spinning briefly, then sleeping; read when torch is imported.
+
+    By default they spin for milliseconds, and where another process takes a core, training falls to a twentieth of its
+    speed. With this it keeps half of it, and loses about 5% on an idle machine.
+    """
+    if "OMP_WAIT_POLICY" not in os.environ:
+        os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 
 def _fail(message: str, status: int) -> int:

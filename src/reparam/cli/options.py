@@ -50,7 +50,7 @@ class TrainOptions:
     validation: float = option(0.05, "share of the rows held out to choose the best epoch; 0 holds out none")
     patience: int = option(10, "stop after so many epochs without a better validation objective")
     seed: int = option(0, _SEED)
-    threads: int | None = option(None, "threads of torch; all cores unless given")
+    threads: int | None = option(None, "threads of torch; unless given all cores, or one if the model is small")
     overwrite: bool = option(False, "replace a run that is in the folder already")
 
 
@@ -60,7 +60,6 @@ class ResumeOptions:
 
     run: str = required(_RUN, positional=True)
     epochs: int | None = option(None, "a new number of epochs in all")
-    threads: int | None = option(None, "threads of torch; all cores unless given")
 
 
 @dataclass

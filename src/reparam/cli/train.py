@@ -29,6 +29,7 @@ _OWN_FILES = ("config.toml", "model.safetensors", "schema.json", "history.jsonl"
 _OWN_FOLDERS = ("checkpoints", "figures")
 # The report's likelihood comes from a few held-out rows, so that it costs seconds; `evaluate` is for all of them.
 _REPORT_ROWS, _REPORT_K = 1000, 200
+_SMALL_STEP = 1 << 24  # multiplications and additions of a step, forward, below which one thread is about as fast
 
 
 def train(options: TrainOptions) -> int:
@@ -50,7 +51,7 @@ def train(options: TrainOptions) -> int:
 
 def resume(options: ResumeOptions) -> int:
     """``reparam resume``."""
-    prepare(options.threads)
+    prepare()
     config = read_config(options.run)
     if "options" not in config:
         raise RunFolderError(
@@ -149,6 +150,14 @@ def _standardisation(x: Tensor, scale: float | str) -> dict[str, Any]:
     return {"loc": loc.float(), "spread": spread.float(), **more}
 
 
+def threads_for(vae: VAE, batch_size: int) -> int:
+    """One thread for a step so small that threads would mostly wait for each other, else all: never by timing, so that
+    the same command gives the same bits.
+    """
+    work = batch_size * sum(p.numel() for p in vae.parameters())
+    return 1 if work < _SMALL_STEP else torch.get_num_threads()
+
+
 def objective_of(plan: TrainOptions) -> Objective:
     """The objective of these options."""
     k = plan.k or 1
@@ -167,6 +176,8 @@ def _train(
 ) -> int:
     data = schema.dataset(source)
     vae, objective = build(plan, data), objective_of(plan)
+    plan = replace(plan, threads=plan.threads or threads_for(vae, plan.batch_size))
+    torch.set_num_threads(plan.threads or 1)
     share = plan.validation or None
     history = fit(
         vae, data, objective=objective, epochs=plan.epochs, batch_size=plan.batch_size, lr=plan.lr, seed=plan.seed,

@@ -54,9 +54,11 @@ class Schema:
                 f"a datum of this model has shape {self.event_shape}; {source.name} has {tuple(x.shape[1:])}"
             )
         if self.columns and source.columns and source.columns != self.columns:
+            pairs = enumerate(zip(source.columns, self.columns, strict=True))
+            at, theirs, ours = next((i, a, b) for i, (a, b) in pairs if a != b)
             raise InputError(
-                f"the columns of {source.name} are not those of the training data, in their order: "
-                f"{', '.join(self.columns)}"
+                f"column {at} of {source.name} is {theirs!r}, and in the training data it was {ours!r}: give the same "
+                "columns in the same order"
             )
         white = self.pixel_max
         if white is not None and white > 1 and x.dtype.kind == "f" and self.integers and x.size and x.max() <= 1:

@@ -127,7 +127,7 @@ def _read_head(path: Path) -> _Head:
         skip = reader.line_num
         if not any(reader):
             raise InputError(f"{path.name} has a line of names and no rows")
-        return _Head(separator, [name.strip() for name in first], skip)
+        return _Head(separator, [_one_line(name) for name in first], skip)
 
 
 def _are_names(cells: list[str]) -> bool:
@@ -145,6 +145,11 @@ def _is_number(cell: str) -> bool:
     return cell.isascii() and "_" not in cell
 
 
+def _one_line(name: str) -> str:
+    """A column's name without the line ends that it may have in quotes: names stand in messages and headings."""
+    return " ".join(name.split())
+
+
 def _check_columns(path: Path, columns: list[str]) -> None:
     if len(set(columns)) != len(columns):
         twice = next(c for c in columns if columns.count(c) > 1)
@@ -158,6 +163,7 @@ def _check_columns(path: Path, columns: list[str]) -> None:
 
 def _label_at(path: Path, columns: list[str], label: str | None) -> int | None:
     """Where the column of labels is, or None if there is none because ``label`` is a file."""
+    label = None if label is None else _one_line(label)
     if label is None or (label not in columns and Path(label).exists()):
         return None
     if label not in columns:
@@ -212,6 +218,7 @@ def load_parquet(path: Path, label: str | None = None) -> Table:
     try:
         with parquet.ParquetFile(path) as file:
             table = file.read()
+        table = table.rename_columns([_one_line(name) for name in table.column_names])
     except (OSError, ValueError, TypeError, KeyError, RuntimeError) as error:
         raise InputError(f"{path.name} cannot be read as Parquet: it is truncated or of another format") from error
     stored = [name for name in table.column_names if not re.fullmatch(r"__index_level_\d+__", name)]

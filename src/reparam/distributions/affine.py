@@ -15,13 +15,13 @@ class Affine(Distribution):
     The density accounts for the change of units: log p(x) = log p_base((x - loc) / scale) - Σ log scale, so numbers
     of models that standardised their data in different ways can be compared.
 
-    Shapes: loc and scale have the event shape of ``base``; scale is positive.
+    Shapes: loc and scale broadcast to the event shape of ``base``; scale is positive.
     """
 
     arg_constraints: dict[str, Any] = {}  # noqa: RUF012 (torch's own convention)
 
     def __init__(self, base: Distribution, loc: Tensor, scale: Tensor) -> None:
-        self.base, self.loc, self.scale = base, loc, scale
+        self.base, self.loc, self.scale = base, loc.expand(base.event_shape), scale.expand(base.event_shape)
         super().__init__(base.batch_shape, base.event_shape, validate_args=False)
 
     @property

@@ -11,7 +11,7 @@ from torch.distributions import Distribution, constraints
 # Below this |logit| the closed forms cancel, and their power series (error under 1e-15 here) take over.
 _SERIES = 0.5
 # log(sinh u / u) in powers of u², from u²; its first and second derivative follow from the same row.
-_COEFFICIENTS = (1 / 6, -1 / 180, 1 / 2835, -1 / 37800, 1 / 467775, -691 / 3831077250)
+_COEFFICIENTS = (1 / 6, -1 / 180, 1 / 2835, -1 / 37800, 1 / 467775, -691 / 3831077250, 2 / 127702575)
 
 
 def _split(logits: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -90,10 +90,12 @@ class ContinuousBernoulli(Distribution):
         """Inverse of the distribution function: log(1 + u (exp(l) - 1)) / l."""
         flip = self.logits > 0  # with l < 0 nothing overflows; x(l, u) = 1 - x(-l, 1 - u)
         u = torch.where(flip, 1 - value, value)
-        a = self.logits.abs()
-        tiny = a < 1e-6
-        safe = torch.where(tiny, 1.0, a)
-        x = torch.where(tiny, u * (1 - a * (1 - u) / 2), -torch.log1p(u * torch.expm1(-safe)) / safe)
+        a = torch.where(flip, self.logits, -self.logits)  # |l|, with a slope at l = 0 too
+        tiny, large = a < 1e-6, a > 1
+        middle, far = torch.where(tiny | large, 1.0, a), torch.where(large, a, 1.0)
+        x = torch.where(tiny, u * (1 - a * (1 - u) / 2), -torch.log1p(u * torch.expm1(-middle)) / middle)
+        # 1 - u and u exp(-a) are added in log space: no cancellation near u = 1, and no infinity at it
+        x = torch.where(large, -torch.logaddexp(torch.log1p(-u), u.log() - far) / far, x)
         return torch.where(flip, 1 - x, x).clamp(0, 1)
 
     def rsample(self, sample_shape: Any = torch.Size()) -> Tensor:

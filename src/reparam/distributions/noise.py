@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from torch import Tensor
-from torch.distributions import Distribution, Independent, MultivariateNormal, Normal
+from torch.distributions import Distribution, Independent, MultivariateNormal, Normal, constraints
 
 from reparam.distributions.delta import Delta
 
@@ -13,6 +13,17 @@ def unwrap(d: Distribution) -> Distribution:
     while isinstance(d, Independent):
         d = d.base_dist
     return d
+
+
+def element_support(d: Distribution) -> constraints.Constraint | None:
+    """What holds for each element of a value of ``d``, or None where the distribution does not tell."""
+    try:
+        support = unwrap(d).support
+    except NotImplementedError:
+        return None
+    while isinstance(support, constraints.independent):
+        support = support.base_constraint
+    return support
 
 
 def from_standard_normal(d: Distribution, eps: Tensor) -> Tensor | None:

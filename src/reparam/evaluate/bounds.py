@@ -80,6 +80,8 @@ def log_likelihood(
     """
     if method not in METHODS:
         raise InputError(f"unknown method {method!r}: {nearest(method, METHODS)}")
+    if chunk is not None and chunk < 1:
+        raise InputError(f"chunk, the decoder rows in one call, must be at least 1, not {chunk}")
     data = as_dataset(x, contexts)
     total, squares = (t.fill_(-math.inf) for t in _zeros(data, 2))
     with evaluating(vae):

@@ -34,13 +34,14 @@ def rows_per_call(vae: VAE, data: Dataset) -> int:
 @contextmanager
 def evaluating(vae: VAE) -> Iterator[None]:
     """The model in evaluation mode and without gradients inside the block."""
-    training = vae.training
+    modes = [(module, module.training) for module in vae.modules()]
     vae.eval()
     try:
         with torch.no_grad():
             yield
     finally:
-        vae.train(training)
+        for module, training in modes:  # one by one: a frozen part stays frozen
+            module.training = training
 
 
 def batches(data: Dataset, like: Tensor, rows: int, seed: int) -> Iterator[tuple[slice, Tensor, tuple[Tensor, ...]]]:
