@@ -5,16 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import product
-from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution, Independent, Laplace, MultivariateNormal
 
 import reparam as rp
-from reparam import likelihoods, posteriors, priors
 
 
 class Function(nn.Module):
@@ -180,99 +176,3 @@ def with_parameters(module: nn.Module, function: Callable[..., Tensor], step: fl
 
     inputs = tuple(v.detach().clone().requires_grad_() for v in values)
     return torch.autograd.gradcheck(of, inputs, eps=step)
-
-
-# Rows of the table of laws (test_laws.py): one for each public class and choice of its options.
-
-NODES, WEIGHTS = (torch.from_numpy(a) for a in np.polynomial.legendre.leggauss(100))
-LATENT, EVENT = 2, (2,)
-
-
-def bits(d: Distribution) -> tuple[Tensor, Tensor]:
-    return torch.tensor(list(product([0.0, 1.0], repeat=2))), torch.ones(4)
-
-
-def box(low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
-    """A product rule of 100 x 100 points."""
-    points = torch.cartesian_prod(*(a + (b - a) * (NODES + 1) / 2 for a, b in zip(low, high, strict=True)))
-    return points, torch.cartesian_prod(WEIGHTS, WEIGHTS).prod(-1) * (high - low).prod() / 4
-
-
-def square(d: Distribution) -> tuple[Tensor, Tensor]:
-    return box(torch.zeros(2), torch.ones(2))
-
-
-def plane(d: Distribution) -> tuple[Tensor, Tensor]:
-    """The plane within 12 standard deviations: less than 1e-30 of a Gaussian lies beyond."""
-    return box(d.mean - 12 * d.stddev, d.mean + 12 * d.stddev)
-
-
-def atom(d: Distribution) -> tuple[Tensor, Tensor]:
-    """A point mass is a density with respect to counting."""
-    return torch.stack([d.mean, d.mean + 1e-9]), torch.ones(2)
-
-
-@dataclass(frozen=True)
-class Row:
-    """A class with one choice of its options: how it is made from a net, and what its net gives."""
-
-    cls: type
-    wrap: Callable[..., nn.Module]
-    outputs: int | tuple[int, ...]
-    grid: Callable[[Distribution], tuple[Tensor, Tensor]]
-    outside: tuple[float, ...] = ()
-
-    def make(self) -> nn.Module:
-        return self.wrap(rp.networks.mlp(2, self.outputs, (3,), "tanh"))
-
-    def flat(self, value: Tensor) -> nn.Module:
-        """With a net that gives the same output everywhere."""
-        return self.wrap(Constant(value))
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return (self.outputs,) if isinstance(self.outputs, int) else self.outputs
-
-
-def gaussian(scale: Any, init_scale: float = 1.0) -> Callable[[nn.Module], nn.Module]:
-    shape = EVENT if isinstance(scale, str) and scale == "elementwise" else None
-    return lambda net: likelihoods.Gaussian(net, scale, event_shape=shape, init_scale=init_scale)
-
-
-def standardized(net: nn.Module) -> nn.Module:
-    inner = likelihoods.Gaussian(net, "predicted")
-    return likelihoods.Standardized(inner, torch.tensor([100.0, -3.0]), torch.tensor([20.0, 0.01]))
-
-
-def standardized_by_one_number(net: nn.Module) -> nn.Module:
-    return likelihoods.Standardized(likelihoods.Gaussian(net, 0.5), torch.tensor(3.0), torch.tensor(20.0))
-
-
-REAL = (math.nan, math.inf, -math.inf)
-LIKELIHOODS = {
-    "Bernoulli": Row(likelihoods.Bernoulli, likelihoods.Bernoulli, EVENT, bits, (0.5, -1.0, 2.0, math.nan)),
-    "ContinuousBernoulli": Row(
-        likelihoods.ContinuousBernoulli,
-        likelihoods.ContinuousBernoulli,
-        EVENT,
-        square,
-        (-1e-6, 1.0001, 255.0, math.nan),
-    ),
-    "Gaussian number": Row(likelihoods.Gaussian, gaussian(0.3), EVENT, plane, REAL),
-    "Gaussian tensor": Row(likelihoods.Gaussian, gaussian(torch.tensor([0.3, 40.0])), EVENT, plane, REAL),
-    "Gaussian shared": Row(likelihoods.Gaussian, gaussian("shared", 0.3), EVENT, plane, REAL),
-    "Gaussian elementwise": Row(likelihoods.Gaussian, gaussian("elementwise", 0.3), EVENT, plane, REAL),
-    "Gaussian predicted": Row(likelihoods.Gaussian, gaussian("predicted"), (2, *EVENT), plane, REAL),
-    "Gaussian small": Row(likelihoods.Gaussian, gaussian(1e-6), EVENT, plane, REAL),
-    "Gaussian large": Row(likelihoods.Gaussian, gaussian(1e6), EVENT, plane, REAL),
-    "Gaussian shared small": Row(likelihoods.Gaussian, gaussian("shared", 1e-6), EVENT, plane, REAL),
-    "Gaussian shared large": Row(likelihoods.Gaussian, gaussian("shared", 1e6), EVENT, plane, REAL),
-    "Standardized": Row(likelihoods.Standardized, standardized, (2, *EVENT), plane, REAL),
-    "Standardized by a number": Row(likelihoods.Standardized, standardized_by_one_number, EVENT, plane, REAL),
-}
-POSTERIORS = {
-    "DiagonalGaussian": Row(posteriors.DiagonalGaussian, posteriors.DiagonalGaussian, 2 * LATENT, plane),
-    "FullGaussian": Row(posteriors.FullGaussian, posteriors.FullGaussian, 5, plane),
-    "Point": Row(posteriors.Point, posteriors.Point, LATENT, atom),
-}
-PRIORS = {"StandardNormal": Row(priors.StandardNormal, lambda net: priors.StandardNormal(LATENT), LATENT, plane)}

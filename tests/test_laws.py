@@ -14,20 +14,18 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 
 import reparam as rp
-from models import EVENT, LATENT, LIKELIHOODS, POSTERIORS, PRIORS, Row, gaussian, with_parameters, within
+from models import with_parameters, within
 from reparam import likelihoods, objectives, posteriors, priors
 from reparam.errors import InputError
 from reparam.run import describe, dump_toml, rebuild
+from rows import EVENT, LATENT, Row
+from rows_likelihoods import LIKELIHOODS, gaussian
+from rows_objectives import OBJECTIVES
+from rows_posteriors import POSTERIORS
+from rows_priors import PRIORS
 
 pytestmark = pytest.mark.usefixtures("double")
 
-OBJECTIVES = {
-    "ELBO": objectives.ELBO(4),
-    "ELBO A": objectives.ELBO(4, estimator="A"),
-    "ELBO beta": objectives.ELBO(4, beta=3.0),
-    "IWAE": objectives.IWAE(4),
-    "Reconstruction": objectives.Reconstruction(4),
-}
 CONDITIONED = LIKELIHOODS | POSTERIORS
 ALL = CONDITIONED | PRIORS
 

@@ -276,7 +276,17 @@ class TestDamage:
         rejected(lambda: rp.load(run), MODEL, "not written by reparam")
 
     @pytest.mark.parametrize(
-        "head", ["{}", "[]", "3", '{"__metadata__":3}', '{"__metadata__":{"digest":"0"}}', "[" * 100_000, "\xff"]
+        "head",
+        [
+            "{}",
+            "[]",
+            "3",
+            '{"__metadata__":3}',
+            '{"__metadata__":{"digest":"0"}}',
+            '{"__metadata__":{"reparam":"\\ud800"}}',
+            "[" * 100_000,
+            "\xff",
+        ],
     )
     def test_heads_of_other_programs_are_refused(self, run, head):
         (run / MODEL).write_bytes(len(head).to_bytes(8, "little") + head.encode("latin1"))
@@ -429,20 +439,30 @@ class TestMalice:
         for facts in ("[1]", "3", "not json"):
             from reparam.run import files
 
-            content = files.pack_tensors({"a": torch.ones(1)}, {"facts": facts, "digest": files._BLANK})
+            content = files.pack_tensors({"a": torch.ones(1)}, {"reparam": files._BLANK + facts})
             (run / MODEL).write_bytes(content.replace(files._mark(files._BLANK), files._mark(files._digest(content))))
             rejected(lambda: rp.load(run), MODEL)
 
     def test_names_that_imitate_the_checksum_do_no_harm(self, tmp_path):
         zeros = "0" * 64
-        facts = {"digest": zeros, f'"digest":"{zeros}"': f'"digest":"{zeros}"'}
-        write_tensors(tmp_path / "t", {"digest": torch.ones(2), f'"digest":"{zeros}"': torch.zeros(1)}, facts)
+        mark = f'"reparam":"{zeros}'
+        facts = {"reparam": zeros, mark: mark}
+        write_tensors(tmp_path / "t", {"reparam": torch.ones(2), mark: torch.zeros(1)}, facts)
         back = read_tensors(tmp_path / "t")
         assert back.facts == facts
-        assert set(back.tensors) == {"digest", f'"digest":"{zeros}"'}
+        assert set(back.tensors) == {"reparam", mark}
 
 
 class TestTensors:
+    def test_equal_content_gives_equal_bytes(self, tmp_path):
+        tensors = {f"{i}": torch.full((i + 1,), float(i)) for i in range(9)}
+        for i in range(8):
+            order = list(tensors) if i % 2 else list(reversed(tensors))
+            write_tensors(
+                tmp_path / f"{i}", {n: tensors[n] for n in order}, {"b": 1, "a": [2]} if i % 2 else {"a": [2], "b": 1}
+            )
+        assert len({(tmp_path / f"{i}").read_bytes() for i in range(8)}) == 1
+
     def test_every_type_and_shape_comes_back(self, tmp_path):
         tensors = {
             str(dtype): (torch.rand(shape) * 3).to(dtype)

@@ -49,8 +49,11 @@ _BLANK = "0" * 64
 
 
 def _mark(digest: str) -> bytes:
-    """Where the checksum stands in the head. No other text in it reads so: inside a string, quotes are escaped."""
-    return f'"digest":"{digest}"'.encode()
+    """How the checksum stands in the head, before the facts and under one key, as the order of several is not fixed.
+
+    No other text of the head reads so: inside a string, quotes are escaped.
+    """
+    return f'"reparam":"{digest}'.encode()
 
 
 def _digest(content: bytes) -> str:
@@ -61,7 +64,7 @@ def _digest(content: bytes) -> str:
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], facts: Mapping[str, object]) -> None:
     """A safetensors file, written atomically, with the facts and a checksum of the whole file in its head."""
     own = {name: t.detach().cpu().contiguous().clone() for name, t in tensors.items()}
-    content = pack_tensors(own, {"facts": json.dumps(facts, sort_keys=True), "digest": _BLANK})
+    content = pack_tensors(own, {"reparam": _BLANK + json.dumps(facts, sort_keys=True)})
     atomic_write(path, content.replace(_mark(_BLANK), _mark(_digest(content)), 1))
 
 
@@ -78,11 +81,12 @@ def read_tensors(path: Path) -> Tensors:
     foreign = f"{path} is cut short, damaged, or was not written by reparam: restore it, or train again"
     try:
         size = int.from_bytes(content[:8], "little")
-        metadata = json.loads(content[8 : 8 + size])["__metadata__"]
-        facts, digest = metadata["facts"], str(metadata["digest"])
+        entry = str(json.loads(content[8 : 8 + size])["__metadata__"]["reparam"])
+        digest, facts = entry[: len(_BLANK)], entry[len(_BLANK) :]
+        found = _digest(content.replace(_mark(digest), _mark(_BLANK), 1))
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise RunFolderError(foreign) from error
-    if _digest(content.replace(_mark(digest), _mark(_BLANK), 1)) != digest:
+    if found != digest:
         raise RunFolderError(
             f"{path} was cut short or altered after it was written, its checksum does not match: restore it, or train "
             "again"
