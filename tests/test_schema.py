@@ -135,8 +135,12 @@ class TestOtherData:
         refused(lambda: schema.dataset(Source(REAL, "t.npy")), "(2,)", "t.npy", "(4,)")
         refused(lambda: schema.dataset(Source(REAL[0], "t.npy")), "(2,)")
         refused(
-            lambda: schema.dataset(Source(REAL[:, :2], "t.csv", columns=["a", "c"])), "column 1 of t.csv is 'c'", "'b'"
+            lambda: schema.dataset(Source(REAL[:, :2], "t.csv", columns=["a", "c"])),
+            "t.csv has no column 'b'",
+            "known: a, c",
         )
+        wider = Source(REAL, "t.csv", columns=["b", "extra", "a", "more"])  # columns are found by their names
+        assert np.array_equal(schema.dataset(wider).x, REAL[:, [2, 0]])
 
     def test_in_other_units(self):
         schema = Schema((3, 3), "uint8", 255.0)

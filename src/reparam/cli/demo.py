@@ -28,8 +28,9 @@ def demo(options: DemoOptions) -> int:
     source = read("digits")
     plan, schema, _ = resolve(
         TrainOptions(
-            data="digits", out=options.out, likelihood="bernoulli", binarize="threshold", latent_dim=2, hidden=[256, 128],
-            activation="silu", epochs=150, batch_size=64, lr=3e-3, validation=0.1, patience=30, seed=options.seed,
+            data="digits", out=options.out, likelihood="bernoulli", binarize="threshold", latent_dim=2,
+            hidden=[256, 128], activation="silu", epochs=150, batch_size=64, lr=3e-3,
+            validation=0.1, patience=30, seed=options.seed,
         ),
         source,
     )  # fmt: skip

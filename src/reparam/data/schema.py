@@ -48,17 +48,10 @@ class Schema:
         Raises:
             InputError: if the shape, the columns or the range of the values do not fit.
         """
-        x = source.x
+        x = self._columns_of(source)
         if x.ndim < 2 or tuple(x.shape[1:]) != self.event_shape:
             raise InputError(
                 f"a datum of this model has shape {self.event_shape}; {source.name} has {tuple(x.shape[1:])}"
-            )
-        if self.columns and source.columns and source.columns != self.columns:
-            pairs = enumerate(zip(source.columns, self.columns, strict=True))
-            at, theirs, ours = next((i, a, b) for i, (a, b) in pairs if a != b)
-            raise InputError(
-                f"column {at} of {source.name} is {theirs!r}, and in the training data it was {ours!r}: give the same "
-                "columns in the same order"
             )
         white = self.pixel_max
         if white is not None and white > 1 and x.dtype.kind == "f" and self.integers and x.size and x.max() <= 1:
@@ -71,6 +64,16 @@ class Schema:
         return Dataset(
             x, pixel_max=white, binarize=binarize or self.binarize, columns=self.columns, labels=source.labels
         )
+
+    def _columns_of(self, source: Source) -> np.ndarray:
+        """The columns of a table by their names, in the order of the training data, whatever else it holds."""
+        if not self.columns or not source.columns or source.columns == self.columns:
+            return source.x
+        missing = [name for name in self.columns if name not in source.columns]
+        if missing:
+            hint = nearest(missing[0], source.columns)
+            raise InputError(f"{source.name} has no column {missing[0]!r}, which the training data had: {hint}")
+        return source.x[:, [source.columns.index(name) for name in self.columns]]
 
     def restore(self, x: Tensor) -> np.ndarray:
         """What a model gives, in the units and the dtype of the data."""

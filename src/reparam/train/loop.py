@@ -58,13 +58,13 @@ def fit(
     with ``patience`` training stops after so many epochs without a better one. Validation uses the objective at its
     full weights and the same noise each epoch.
 
-    ``out`` is a run folder that :func:`reparam.load` opens; every minute and at the end it gets a checkpoint, from which
-    ``resume=True`` goes on with the same bits as an uninterrupted run. ``config`` and ``schema`` are kept in it.
+    ``out`` is a run folder that :func:`reparam.load` opens; every minute and at the end it gets a checkpoint, from
+    which ``resume=True`` goes on with the same bits as an uninterrupted run. ``config`` and ``schema`` are kept in it.
     The first Ctrl-C or SIGTERM ends training after the step at hand, with the run saved.
 
     ``seed`` decides the order of rows and all noise; the caller's generators are left as they were.
-    ``progress`` None shows progress on terminals; ``on_start`` is called when data and model have been accepted and nothing
-    is written yet, ``on_epoch`` with each epoch's record.
+    ``progress`` None shows progress on terminals; ``on_start`` is called when data and model have been accepted and
+    nothing is written yet, ``on_epoch`` with each epoch's record.
 
     Raises:
         InputError: for data or options that cannot be used, before anything is written.
@@ -81,7 +81,8 @@ def fit(
         on_start()
     optimizer = torch.optim.Adam(vae.parameters(), lr=lr, fused=True)
     settings = {
-        "epochs": epochs, "batch_size": batch_size, "lr": lr, "seed": seed, "rows": len(data), "data": data.fingerprint(),
+        "epochs": epochs, "batch_size": batch_size, "lr": lr, "seed": seed,
+        "rows": len(data), "data": data.fingerprint(),
         "objective": f"{type(objective).__name__}{vars(objective)}",
     }  # fmt: skip
     folder = None if out is None else RunWriter(Path(out), vae, optimizer, settings, resume)
