@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import sys
 import time
 from types import TracebackType
-from typing import Any, TextIO
+from typing import Any
 
 
 def duration(seconds: float) -> str:
@@ -24,9 +25,9 @@ class Progress:
     ``enabled`` None shows it on terminals only.
     """
 
-    def __init__(self, total: int, unit: str, enabled: bool | None = None, stream: TextIO | None = None) -> None:
+    def __init__(self, total: int, unit: str, enabled: bool | None = None, stream: io.TextIOBase | None = None) -> None:
         self.total, self.unit = max(1, total), unit
-        self.stream = sys.stderr if stream is None else stream
+        self.stream: Any = sys.stderr if stream is None else stream
         self.terminal = self.stream.isatty()
         self.enabled = self.terminal if enabled is None else enabled
         self.started = time.monotonic()
