@@ -1,0 +1,72 @@
+"""The documents tell the truth: their code runs, their commands parse, their pictures and links exist."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.distributions import Distribution
+
+import reparam
+from reparam.cli.options import COMMANDS
+from reparam.cli.parser import parse
+from reparam.likelihoods import Likelihood
+from reparam.numerics import soft_clip
+
+ROOT = Path(__file__).parents[1]
+README, CONTRIBUTING = ((ROOT / name).read_text() for name in ("README.md", "CONTRIBUTING.md"))
+
+
+def blocks(text: str, language: str) -> list[str]:
+    inside = text.split("```")[1::2]
+    return [block.removeprefix(f"{language}\n") for block in inside if block.startswith(f"{language}\n")]
+
+
+def test_the_python_of_the_readme_runs(tmp_path, monkeypatch, capsys):
+    (code,) = blocks(README, "python")
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, object] = {}
+    exec(compile(code, "README.md", "exec"), names)
+    assert "nats, importance, k=1000" in capsys.readouterr().out
+    assert names["images"].shape == (16, 8, 8)
+    assert names["latents"].shape == (297, 8)
+    assert reparam.load(tmp_path / "digits-run").sample(1).shape == (1, 8, 8)
+
+
+def test_the_commands_of_the_readme_parse():
+    lines = [line for block in blocks(README, "") for line in block.splitlines() if line.startswith("reparam ")]
+    assert len(lines) >= 4
+    for line in lines:
+        _, names, *words = line.split()
+        for name in names.split("|"):
+            parse(name, COMMANDS[name][0], words)
+
+
+@pytest.mark.parametrize("text", [README, CONTRIBUTING])
+def test_links_and_pictures_exist(text):
+    for target in re.findall(r"\]\(([^)#]+)\)", text):
+        assert target.startswith("https://") or (ROOT / target).exists(), target
+
+
+def test_the_likelihood_of_the_contributing_guide_is_one():
+    (code,) = blocks(CONTRIBUTING, "python")
+    names = {
+        "Likelihood": Likelihood,
+        "Tensor": Tensor,
+        "Distribution": Distribution,
+        "torch": torch,
+        "soft_clip": soft_clip,
+    }
+    exec(compile(code, "CONTRIBUTING.md", "exec"), names)
+    d = names["Poisson"](nn.Linear(2, 1))(torch.randn(3, 2))
+    mass = d.log_prob(torch.arange(60.0)[:, None, None].expand(60, 3, 1)).exp().sum(0)
+    torch.testing.assert_close(mass, torch.ones(3))
+
+
+def test_the_rooms_of_the_contributing_guide_are_the_folder():
+    named = set(re.findall(r"(\w+)(?:\.py|/)", "\n".join(CONTRIBUTING.split("```")[1].splitlines()[2:])))
+    found = {p.stem for p in (ROOT / "src" / "reparam").iterdir() if p.suffix == ".py" or (p / "__init__.py").exists()}
+    assert found - {"__init__", "__main__", "version"} == named
