@@ -43,7 +43,7 @@ class ELBO(Objective):
         beta: Weight = 1.0,
         estimator: Literal["auto", "A", "B"] = "auto",
         free_nats: Weight = 0.0,
-        gradient: Literal["plain", "stl"] = "plain",
+        gradient: Literal["plain", "stl"] | str = "plain",
     ) -> None:
         if estimator not in ("auto", "A", "B"):
             raise InputError(f"estimator is 'auto', 'A' or 'B', not {estimator!r}")

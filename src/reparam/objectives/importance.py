@@ -50,7 +50,7 @@ class IWAE(Objective):
             reparameterization that "dreg" and "stl" need.
     """
 
-    def __init__(self, k: int, gradient: Literal["plain", "stl", "dreg"] = "plain") -> None:
+    def __init__(self, k: int, gradient: Literal["plain", "stl", "dreg"] | str = "plain") -> None:
         if gradient not in ("plain", "stl", "dreg"):
             raise InputError(f"gradient is 'plain', 'stl' or 'dreg', not {gradient!r}")
         self.k, self.gradient = sample_count(k), gradient
@@ -185,11 +185,13 @@ class Renyi(Objective):
 class CUBO(Objective):
     """1/n log 1/k Σ w_i^n: the chi-square upper bound of log p(x) (Dieng et al. 2017, eq. 3), to be minimised in q.
 
-    The bound is that of k to infinity; an estimate with k samples lies below it in expectation, and with small k below
-    log p(x) too. Only the encoder learns, and downwards in the value: an upper bound pressed down in prior and
-    likelihood would make the data less likely, so they get no gradient. The gradient goes through the samples:
-    (1 - n) Σ w~ ∂ log w/∂z ∂z, with w~ the normalised w^n (the score is reparameterized once more, as in Tucker et
-    al. 2019); it costs a backward pass through the decoder.
+    The bound is that of k to infinity. An estimate with k samples lies below it in expectation, the further the worse q
+    is, and with small k below log p(x) too: take k in the hundreds at least, also so that the least value of several
+    epochs is of the best encoder and not of the worst.
+
+    Only the encoder learns: an upper bound pressed down in prior and likelihood would make the data less likely, so they
+    get no gradient. That of the encoder goes through the samples, (1 - n) Σ w~ ∂ log w/∂z ∂z, with w~ the normalised
+    w^n (the score is reparameterized once more, as in Tucker et al. 2019), for one more pass through the decoder.
 
     Raises:
         InputError: for n <= 1 or k < 2; at the first draw, where q has no density or no reparameterization.

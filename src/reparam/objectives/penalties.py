@@ -130,7 +130,7 @@ class DIP(Penalty):
             not known.
     """
 
-    def __init__(self, kind: Literal["I", "II"] = "II", diagonal: float | None = None) -> None:
+    def __init__(self, kind: Literal["I", "II"] | str = "II", diagonal: float | None = None) -> None:
         if kind not in ("I", "II"):
             raise InputError(f"kind is 'I' or 'II', not {kind!r}")
         self.kind, self.diagonal = kind, (10.0 if kind == "I" else 1.0) if diagonal is None else float(diagonal)
@@ -158,7 +158,7 @@ class MMD(Penalty):
         InputError: for an unknown kernel, no scale, or a scale that is not positive.
     """
 
-    def __init__(self, kernel: Literal["imq", "rbf"] = "imq", scales: tuple[float, ...] = (2.0,)) -> None:
+    def __init__(self, kernel: Literal["imq", "rbf"] | str = "imq", scales: tuple[float, ...] = (2.0,)) -> None:
         if kernel not in ("imq", "rbf"):
             raise InputError(f"kernel is 'imq' or 'rbf', not {kernel!r}")
         if not scales or not all(0 < s < math.inf for s in scales):

@@ -122,12 +122,12 @@ def fit(
                 history.summary(position.epoch, epochs),
                 force=True,
             )
-        _close(history, position, objective, len(data), epochs, stop.asked())
         if folder:
             folder.save(best, position)
     if best is not None:
         vae.load_state_dict(best)
     vae.eval()
+    _close(history, position, objective, len(data), epochs, stop.asked())
     return history
 
 
