@@ -214,7 +214,7 @@ def dip_vae(
 def info_vae(
     event_shape: Shape, latent_dim: int = 10, *, alpha: float = 0.5, scale: float = 10.0, **options: Any
 ) -> Recipe:
-    """InfoVAE: the KL weighs 1 - alpha, the MMD of code and prior alpha + scale - 1 (Zhao et al. 2019, eq. 6)."""
+    """InfoVAE: the KL weighs 1 - alpha, the MMD of code and prior alpha + scale - 1 (Zhao et al. 2019)."""
     objective = Penalized(ELBO(beta=1 - alpha), penalties.MMD("rbf"), alpha + scale - 1)
     return Recipe(vae(event_shape, latent_dim, **options), objective)
 

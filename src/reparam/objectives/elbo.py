@@ -22,7 +22,7 @@ class ELBO(Objective):
     "B" (eq. 7) takes the KL in closed form; "auto" is B where there is a closed form and A where there is none.
     With beta > 1 (Higgins et al. 2017) the value is a looser lower bound; with beta < 1 it is none.
 
-    ``free_nats`` is the floor λ of "free bits" (Kingma et al. 2016, appendix C.8): Σ_j max(λ, KL_j) takes the place of
+    ``free_nats`` is the floor λ of "free bits" (Kingma et al. 2016): Σ_j max(λ, KL_j) takes the place of
     the KL, so that nothing is gained by less than λ nats in a dimension. The maximum is taken for each datum and not
     of the mean over a batch, so that a value does not depend on its batch; the result is a looser lower bound.
 
@@ -84,7 +84,7 @@ class ELBO(Objective):
 
 
 class Capacity(Objective):
-    """E_q[log p(x|z)] - weight |KL - capacity|: a KL held at a capacity, in nats (Burgess et al. 2018, eq. 8).
+    """E_q[log p(x|z)] - weight |KL - capacity|: a KL held at a capacity, in nats (Burgess et al. 2018).
 
     The capacity usually rises over the run: ``Capacity(Linear(0, 25, over=0.8))``. It has no default: at 0 it would
     say that the code shall be empty. The value is no bound of log p(x). Both numbers may be schedules.

@@ -51,7 +51,7 @@ def along(slope: Tensor, z: Tensor) -> Tensor:
 
 
 def log_q_by_path(draw: Draw) -> Tensor:
-    """log q(z|x), (K, B), whose gradient passes through z only ("sticking the landing", Roeder et al. 2017, eq. 8)."""
+    """log q(z|x), (K, B), whose gradient passes through z only ("sticking the landing", Roeder et al. 2017)."""
     return draw.log_qz.detach() + along(slope_of_log_q(draw), draw.z)
 
 

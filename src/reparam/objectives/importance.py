@@ -41,7 +41,7 @@ class IWAE(Objective):
     """log 1/k Σ p(x, z_i) / q(z_i|x): the importance-weighted bound (Burda et al. 2016, eq. 8), tighter as k grows.
 
     ``gradient`` "plain" is that of the bound. With k, its part for the encoder drowns in noise (Rainforth et al. 2018);
-    "dreg" (Tucker et al. 2019, eq. 8) has the same mean without that defect, for one more backward pass
+    "dreg" (Tucker et al. 2019) has the same mean without that defect, for one more backward pass
     through the decoder; "stl" (Roeder et al. 2017) leaves the score out and is biased for k > 1. Both are zero for the
     encoder where q is the exact posterior, and leave the model's gradient as it is. The value is always the bound.
 
@@ -71,7 +71,7 @@ class IWAE(Objective):
 
 
 class MIWAE(Objective):
-    """The mean of m importance-weighted bounds of k samples each (Rainforth et al. 2018, eq. 12): m k samples in all.
+    """The mean of m importance-weighted bounds of k samples each (Rainforth et al. 2018): m k samples in all.
 
     Weights are normalised over the k samples of a group, never over the groups: m = 1 is IWAE(k), k = 1 the ELBO.
 
@@ -90,7 +90,7 @@ class MIWAE(Objective):
 
 
 class CIWAE(Objective):
-    """beta ELBO + (1 - beta) IWAE with the same k samples: a lower bound (Rainforth et al. 2018, eq. 13).
+    """beta ELBO + (1 - beta) IWAE with the same k samples: a lower bound (Rainforth et al. 2018).
 
     ``beta`` may be a schedule.
 
@@ -109,7 +109,7 @@ class CIWAE(Objective):
 
 
 class PIWAE(Objective):
-    """IWAE(m k) for prior and likelihood, MIWAE(m, k) for the encoder (Rainforth et al. 2018, eq. 14 and 15).
+    """IWAE(m k) for prior and likelihood, MIWAE(m, k) for the encoder (Rainforth et al. 2018).
 
     The value is the tighter of the two, IWAE. A parameter that encoder and model share gets the sum of its two parts.
     The gradient takes one more backward pass through the decoder.
@@ -162,7 +162,7 @@ class ReweightedWakeSleep(Objective):
 
 
 class Renyi(Objective):
-    """1/(1 - alpha) log 1/k Σ w_i^(1 - alpha): the variational Rényi bound (Li & Turner 2016, eq. 12).
+    """1/(1 - alpha) log 1/k Σ w_i^(1 - alpha): the variational Rényi bound (Li & Turner 2016).
 
     alpha = 1 is the ELBO, alpha = 0 is IWAE. With 0 <= alpha the value is a lower bound of log p(x) in expectation, for
     every k; with alpha < 0 it is none.
@@ -183,14 +183,14 @@ class Renyi(Objective):
 
 
 class CUBO(Objective):
-    """1/n log 1/k Σ w_i^n: the chi-square upper bound of log p(x) (Dieng et al. 2017, eq. 3), to be minimised in q.
+    """1/n log 1/k Σ w_i^n: the chi-square upper bound of log p(x) (Dieng et al. 2017), to be minimised in q.
 
     The bound is that of k to infinity. An estimate with k samples lies below it in expectation, the further the worse q
     is, and with small k below log p(x) too: take k in the hundreds at least, also so that the least value of several
     epochs is of the best encoder and not of the worst.
 
-    Only the encoder learns: an upper bound pressed down in prior and likelihood would make the data less likely, so they
-    get no gradient. That of the encoder goes through the samples, (1 - n) Σ w~ ∂ log w/∂z ∂z, with w~ the normalised
+    Only the encoder learns: an upper bound pressed down in prior and likelihood would make the data less likely, so
+    they get no gradient. That of the encoder goes through the samples, (1 - n) Σ w~ ∂ log w/∂z ∂z, with w~ the normalised
     w^n (the score is reparameterized once more, as in Tucker et al. 2019), for one more pass through the decoder.
 
     Raises:

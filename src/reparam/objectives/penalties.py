@@ -120,7 +120,7 @@ class DimensionwiseKL(Penalty):
 
 
 class DIP(Penalty):
-    """Σ_i≠j C_ij² + diagonal Σ_i (C_ii - 1)², C a covariance over data (Kumar et al. 2018, eq. 6 and 7).
+    """Σ_i≠j C_ij² + diagonal Σ_i (C_ii - 1)², C a covariance over data (Kumar et al. 2018).
 
     ``kind`` "I": C is that of the means of q(z|x); "II": that of z, with the mean covariance of q(z|x) added.
     ``diagonal`` is 10 for I and 1 for II unless given, as in the paper; the weight of the penalty is its λ_od.
@@ -150,9 +150,9 @@ class DIP(Penalty):
 class MMD(Penalty):
     """The squared maximum mean discrepancy of q(z) and p(z), by one sample of z for each datum (Gretton et al. 2012).
 
-    The unbiased U-statistic (eq. 3), so it may be negative. Kernels of the squared distance r: "rbf" exp(-r / 2s) and
+    The unbiased U-statistic so it may be negative. Kernels of the squared distance r: "rbf" exp(-r / 2s) and
     "imq" s / (s + r), with s = scale D for each of ``scales``, summed over them; with D dimensions, s = 2 D is the
-    mean squared distance of two draws of N(0, I) (Tolstikhin et al. 2018, section 4; Zhao et al. 2019).
+    mean squared distance of two draws of N(0, I) (Tolstikhin et al. 2018; Zhao et al. 2019).
 
     Raises:
         InputError: for an unknown kernel, no scale, or a scale that is not positive.
@@ -191,7 +191,7 @@ class MMD(Penalty):
 
 
 class SquaredNorm(Penalty):
-    """The mean of |z|²/2 (Ghosh et al. 2020, eq. 8): what keeps the code of a deterministic autoencoder in place."""
+    """The mean of |z|²/2 (Ghosh et al. 2020): what keeps the code of a deterministic autoencoder in place."""
 
     least_rows = 1
 
