@@ -190,8 +190,8 @@ class CUBO(Objective):
     epochs is of the best encoder and not of the worst.
 
     Only the encoder learns: an upper bound pressed down in prior and likelihood would make the data less likely, so
-    they get no gradient. That of the encoder goes through the samples, (1 - n) Σ w~ ∂ log w/∂z ∂z, with w~ the normalised
-    w^n (the score is reparameterized once more, as in Tucker et al. 2019), for one more pass through the decoder.
+    they get no gradient. That of the encoder goes through the samples, (1 - n) Σ w~ ∂ log w/∂z ∂z, with w~ the
+    normalised w^n (the score is reparameterized once more, as in Tucker et al. 2019).
 
     Raises:
         InputError: for n <= 1 or k < 2; at the first draw, where q has no density or no reparameterization.
