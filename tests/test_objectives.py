@@ -11,7 +11,7 @@ from torch import nn
 import reparam as rp
 from models import Constant, FullPrior, LaplacePosterior, LinearGaussian, cubature, with_parameters, within
 from reparam.errors import InputError
-from reparam.objectives import ELBO, IWAE, Reconstruction
+from reparam.objectives import CIWAE, ELBO, IWAE, MIWAE, Capacity, Reconstruction, Renyi, kl_per_dimension
 
 pytestmark = pytest.mark.usefixtures("double")
 
@@ -23,6 +23,11 @@ OBJECTIVES = {
     "beta elbo A": ELBO(2, beta=0.3, estimator="A"),
     "iwae": IWAE(3),
     "reconstruction": Reconstruction(2),
+    "miwae": MIWAE(2, 2),
+    "ciwae": CIWAE(3, 0.3),
+    "renyi": Renyi(0.5, 3),
+    "renyi above 1": Renyi(2.5, 3),
+    "capacity": Capacity(0.05, 7.0, k=2),
 }
 
 
@@ -152,6 +157,63 @@ def test_bounds_by_a_posterior_without_density_are_refused():
             objective.bound(draw)
     x = vae.likelihood(vae.posterior(torch.ones(4, 3)).mean)
     torch.testing.assert_close(Reconstruction(2).bound(draw), x.log_prob(torch.ones(4, 3)), atol=1e-14, rtol=0)
+
+
+def test_the_kl_of_each_dimension_sums_to_the_kl():
+    draw = small()(torch.rand(4, 3), k=2)
+    each = kl_per_dimension(draw)
+    assert each.shape == (4, 2)
+    torch.testing.assert_close(each.sum(-1), draw.kl_exact, atol=1e-12, rtol=0)
+
+
+def test_a_floor_under_the_kl_takes_its_gradient_away_below_and_leaves_it_above():
+    """Dimension 0 has a KL below 0.5 nats for every datum, dimension 1 above: only 1 has a gradient of KL."""
+    value = torch.tensor([0.1, 2.0, 0.05, -0.3])
+    net = Constant(value)
+    vae = rp.VAE(
+        rp.priors.StandardNormal(2),
+        rp.likelihoods.Gaussian(Constant(torch.zeros(3))),
+        rp.posteriors.DiagonalGaussian(net),
+    )
+    x = torch.rand(4, 3)
+    gradients = {}
+    for floor in (0.0, 0.5):
+        draw = vae(x)  # the decoder ignores z: all gradient is that of the KL
+        (gradients[floor],) = torch.autograd.grad(ELBO(free_nats=floor).bound(draw).sum(), [net.value])
+        each = kl_per_dimension(draw).detach()
+        expected = draw.reconstruction - each.clamp_min(floor).sum(-1)
+        torch.testing.assert_close(ELBO(free_nats=floor).bound(draw), expected, atol=1e-12, rtol=0)
+    assert bool((each[:, 0] < 0.5).all())
+    assert bool((each[:, 1] > 0.5).all())
+    assert torch.equal(gradients[0.5][[0, 2]], torch.zeros(2))
+    torch.testing.assert_close(gradients[0.5][[1, 3]], gradients[0.0][[1, 3]], atol=1e-12, rtol=0)
+    assert float(gradients[0.0].abs().min()) > 0.01
+
+
+def test_a_floor_needs_the_kl_of_each_dimension():
+    for options in ({"estimator": "A"}, {"gradient": "stl"}):
+        with pytest.raises(InputError, match="closed form"):
+            ELBO(free_nats=0.1, **options)
+    draw = small("full")(torch.rand(4, 3))
+    with pytest.raises(InputError, match="DiagonalGaussian"):
+        ELBO(free_nats=0.1).bound(draw)
+
+
+def test_a_capacity_pulls_the_kl_to_itself_from_both_sides():
+    """A decoder that ignores z leaves the KL alone; its gradient has the sign of KL - capacity, 7 times."""
+    net = Constant(torch.tensor([0.4, 0.4, 0.0, 0.0]))  # KL = 0.16 nats
+    vae = rp.VAE(
+        rp.priors.StandardNormal(2),
+        rp.likelihoods.Gaussian(Constant(torch.zeros(3))),
+        rp.posteriors.DiagonalGaussian(net),
+    )
+    draw = vae(torch.rand(4, 3))
+    (pull,) = torch.autograd.grad(draw.kl.sum(), [net.value], retain_graph=True)
+    for capacity, sign in ((0.01, -7.0), (5.0, 7.0)):
+        bound = Capacity(capacity, 7.0).bound(draw)
+        torch.testing.assert_close(bound, draw.reconstruction - 7 * abs(0.16 - capacity), atol=1e-12, rtol=0)
+        (gradient,) = torch.autograd.grad(bound.sum(), [net.value], retain_graph=True)
+        torch.testing.assert_close(gradient, sign * pull, atol=1e-12, rtol=0)
 
 
 @pytest.mark.parametrize("k", [0, -1, True])

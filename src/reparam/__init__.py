@@ -28,6 +28,7 @@ if TYPE_CHECKING:
         posteriors,
         priors,
         recipes,
+        schedules,
     )
     from reparam.conditional import Conditional
     from reparam.data import Dataset
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
 
 _MODULES = {
     "data", "distributions", "evaluate", "likelihoods", "networks", "objectives", "plots", "posteriors",
-    "priors", "recipes",
+    "priors", "recipes", "schedules",
 }  # fmt: skip
 _NAMES = {
     "Conditional": "reparam.conditional",
@@ -51,7 +52,7 @@ _NAMES = {
 
 __all__ = [
     "VAE", "Conditional", "Dataset", "Draw", "__version__", "data", "distributions", "evaluate", "fit",
-    "likelihoods", "load", "networks", "objectives", "plots", "posteriors", "priors", "recipes", "save",
+    "likelihoods", "load", "networks", "objectives", "plots", "posteriors", "priors", "recipes", "save", "schedules",
 ]  # fmt: skip
 
 

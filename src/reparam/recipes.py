@@ -1,10 +1,18 @@
-"""Named models, each a few lines: a choice of prior, likelihood and posterior, and the networks between them."""
+"""Named models, each a few lines: a choice of prior, likelihood and posterior, and the networks between them.
+
+``vae`` and ``autoencoder`` return a model. The recipes of papers return a model and the objective that makes it theirs:
+
+    model, objective = rp.recipes.beta_vae((28, 28), latent_dim=10, beta=4)
+    rp.fit(model, images, objective=objective)
+
+Their further ``options`` are those of ``vae``. ``RECIPES`` lists them by name.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -13,9 +21,47 @@ from reparam import likelihoods, networks, posteriors, priors
 from reparam.conditional import Conditional
 from reparam.errors import InputError, nearest
 from reparam.networks.perceptron import as_shape
+from reparam.objectives import (
+    CIWAE,
+    ELBO,
+    IWAE,
+    MIWAE,
+    PIWAE,
+    Capacity,
+    Objective,
+    Penalized,
+    Reconstruction,
+    Renyi,
+    ReweightedWakeSleep,
+    penalties,
+)
+from reparam.schedules import Linear, Weight
 from reparam.vae import VAE
 
-__all__ = ["LIKELIHOODS", "NETWORKS", "POSTERIORS", "autoencoder", "vae"]
+__all__ = [
+    "LIKELIHOODS",
+    "NETWORKS",
+    "POSTERIORS",
+    "RECIPES",
+    "Recipe",
+    "annealed_vae",
+    "autoencoder",
+    "beta_tc_vae",
+    "beta_vae",
+    "capacity_vae",
+    "ciwae",
+    "dip_vae",
+    "free_nats_vae",
+    "info_vae",
+    "iwae",
+    "miwae",
+    "piwae",
+    "rae",
+    "renyi_vae",
+    "reweighted_wake_sleep",
+    "vae",
+    "wae",
+]
 
 LIKELIHOODS = ("bernoulli", "continuous_bernoulli", "gaussian")
 POSTERIORS = ("diagonal", "full", "point")
@@ -76,6 +122,120 @@ def vae(
 def autoencoder(event_shape: int | Sequence[int], latent_dim: int = 10, **options: Any) -> VAE:
     """The conventional autoencoder: a Point posterior, to be trained with ``objectives.Reconstruction()``."""
     return vae(event_shape, latent_dim, **{**options, "posterior": "point"})
+
+
+class Recipe(NamedTuple):
+    """A model, and the objective to train it with."""
+
+    vae: VAE
+    objective: Objective
+
+
+Shape = int | Sequence[int]
+
+
+def beta_vae(event_shape: Shape, latent_dim: int = 10, *, beta: Weight = 4.0, **options: Any) -> Recipe:
+    """Beta-VAE: the KL weighs beta times, for codes whose dimensions stand alone (Higgins et al. 2017)."""
+    return Recipe(vae(event_shape, latent_dim, **options), ELBO(beta=beta))
+
+
+def annealed_vae(event_shape: Shape, latent_dim: int = 10, *, over: float = 0.2, **options: Any) -> Recipe:
+    """KL warm-up: beta rises from 0 to 1 in the first part of the run (Bowman et al. 2016; Sønderby et al. 2016)."""
+    return Recipe(vae(event_shape, latent_dim, **options), ELBO(beta=Linear(0.0, 1.0, over)))
+
+
+def free_nats_vae(event_shape: Shape, latent_dim: int = 10, *, free_nats: Weight = 0.1, **options: Any) -> Recipe:
+    """Free bits: the first nats of KL in each dimension cost the same whether used or not (Kingma et al. 2016)."""
+    return Recipe(vae(event_shape, latent_dim, **options), ELBO(free_nats=free_nats))
+
+
+def capacity_vae(
+    event_shape: Shape, latent_dim: int = 10, *, capacity: float = 25.0, weight: float = 1000.0, **options: Any
+) -> Recipe:
+    """Controlled capacity: the KL is led from 0 to ``capacity`` nats during the run (Burgess et al. 2018)."""
+    return Recipe(vae(event_shape, latent_dim, **options), Capacity(Linear(0.0, capacity, over=0.8), weight))
+
+
+def iwae(
+    event_shape: Shape,
+    latent_dim: int = 10,
+    *,
+    k: int = 5,
+    gradient: Literal["plain", "stl", "dreg"] | str = "dreg",
+    **options: Any,
+) -> Recipe:
+    """Importance-weighted autoencoder (Burda et al. 2016), by doubly reparameterized gradients (Tucker et al. 2019)."""
+    return Recipe(vae(event_shape, latent_dim, **options), IWAE(k, gradient))
+
+
+def miwae(event_shape: Shape, latent_dim: int = 10, *, m: int = 4, k: int = 4, **options: Any) -> Recipe:
+    """The mean of m importance-weighted bounds of k samples each (Rainforth et al. 2018)."""
+    return Recipe(vae(event_shape, latent_dim, **options), MIWAE(m, k))
+
+
+def piwae(event_shape: Shape, latent_dim: int = 10, *, m: int = 4, k: int = 4, **options: Any) -> Recipe:
+    """IWAE of all m k samples for the decoder, MIWAE(m, k) for the encoder (Rainforth et al. 2018)."""
+    return Recipe(vae(event_shape, latent_dim, **options), PIWAE(m, k))
+
+
+def ciwae(event_shape: Shape, latent_dim: int = 10, *, k: int = 5, beta: Weight = 0.5, **options: Any) -> Recipe:
+    """A mixture of ELBO (share beta) and IWAE (Rainforth et al. 2018)."""
+    return Recipe(vae(event_shape, latent_dim, **options), CIWAE(k, beta))
+
+
+def renyi_vae(event_shape: Shape, latent_dim: int = 10, *, alpha: float = 0.5, k: int = 5, **options: Any) -> Recipe:
+    """Variational Rényi bound, between IWAE (alpha = 0) and the ELBO (alpha = 1) (Li & Turner 2016)."""
+    return Recipe(vae(event_shape, latent_dim, **options), Renyi(alpha, k))
+
+
+def reweighted_wake_sleep(event_shape: Shape, latent_dim: int = 10, *, k: int = 5, **options: Any) -> Recipe:
+    """IWAE for the decoder, weighted log q for the encoder (Bornschein & Bengio 2015; Le et al. 2019)."""
+    return Recipe(vae(event_shape, latent_dim, **options), ReweightedWakeSleep(k))
+
+
+def beta_tc_vae(event_shape: Shape, latent_dim: int = 10, *, beta: float = 6.0, **options: Any) -> Recipe:
+    """Beta-TCVAE: of the KL only the total correlation weighs beta times (Chen et al. 2018)."""
+    objective = Penalized(ELBO(), penalties.TotalCorrelation(), beta - 1)
+    return Recipe(vae(event_shape, latent_dim, **options), objective)
+
+
+def dip_vae(
+    event_shape: Shape,
+    latent_dim: int = 10,
+    *,
+    weight: Weight = 10.0,
+    kind: Literal["I", "II"] | str = "II",
+    **options: Any,
+) -> Recipe:
+    """DIP-VAE: the covariance of the code is drawn to the identity (Kumar et al. 2018)."""
+    return Recipe(vae(event_shape, latent_dim, **options), Penalized(ELBO(), penalties.DIP(kind), weight))
+
+
+def info_vae(
+    event_shape: Shape, latent_dim: int = 10, *, alpha: float = 0.5, scale: float = 10.0, **options: Any
+) -> Recipe:
+    """InfoVAE: the KL weighs 1 - alpha, the MMD of code and prior alpha + scale - 1 (Zhao et al. 2019)."""
+    objective = Penalized(ELBO(beta=1 - alpha), penalties.MMD("rbf"), alpha + scale - 1)
+    return Recipe(vae(event_shape, latent_dim, **options), objective)
+
+
+def wae(event_shape: Shape, latent_dim: int = 10, *, weight: Weight = 100.0, **options: Any) -> Recipe:
+    """Wasserstein autoencoder: a plain one whose codes are drawn to the prior by MMD (Tolstikhin et al. 2018)."""
+    objective = Penalized(Reconstruction(), penalties.MMD("imq", (0.2, 0.4, 1.0, 2.0, 4.0, 10.0, 20.0)), weight)
+    return Recipe(autoencoder(event_shape, latent_dim, **options), objective)
+
+
+def rae(event_shape: Shape, latent_dim: int = 10, *, weight: Weight = 1.0, **options: Any) -> Recipe:
+    """Regularised autoencoder: a plain one with a weight on |z|²/2 (Ghosh et al. 2020), its decoder unconstrained."""
+    objective = Penalized(Reconstruction(), penalties.SquaredNorm(), weight)
+    return Recipe(autoencoder(event_shape, latent_dim, **options), objective)
+
+
+_ALL: tuple[Callable[..., Recipe], ...] = (
+    beta_vae, annealed_vae, free_nats_vae, capacity_vae, iwae, miwae, piwae, ciwae, renyi_vae, reweighted_wake_sleep,
+    beta_tc_vae, dip_vae, info_vae, wae, rae,
+)  # fmt: skip
+RECIPES = {recipe.__name__: recipe for recipe in _ALL}
 
 
 def _posterior(name: str, net: nn.Module) -> Conditional:

@@ -15,6 +15,7 @@ from reparam.errors import InputError
 from reparam.evaluate.draws import evaluating
 from reparam.likelihoods import Gaussian
 from reparam.objectives import Objective
+from reparam.schedules import Schedule, checked_weight
 from reparam.vae import VAE, reference
 
 _ROWS = 8192
@@ -30,8 +31,11 @@ def check_options(**options: Any) -> None:
         value = options[name]
         if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
             raise InputError(f"{name} must be a whole number of at least 1, not {value!r}")
-    if not (isinstance(options["lr"], float | int) and 0 < options["lr"] < math.inf):
-        raise InputError(f"lr, the learning rate, must be positive, not {options['lr']!r}")
+    lr = options["lr"]
+    if isinstance(lr, Schedule):
+        checked_weight("lr, the learning rate,", lr)
+    elif not (isinstance(lr, float | int) and 0 < lr < math.inf):
+        raise InputError(f"lr, the learning rate, must be positive, not {lr!r}")
     seed = options["seed"]
     if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**32:
         raise InputError(f"seed must be a whole number from 0 to 2**32 - 1, not {seed!r}")
@@ -89,7 +93,10 @@ def _trial(vae: VAE, objective: Objective, data: Dataset, like: Tensor) -> None:
             f"the prior has {p.event_shape[-1]} latent dimensions and the posterior {q.event_shape[-1]}: "
             "give the encoder's net the number of outputs that its posterior documents"
         )
-    objective.bound(vae(x, *c, k=objective.k))
+    with torch.enable_grad():  # everything that a step asks of the objective, so that it refuses now
+        draw = vae(x, *c, k=objective.k)
+        objective.surrogate(draw, objective.bound(draw))
+        objective.penalty(draw, len(data))
 
 
 def _warn_of_constants(vae: VAE, data: Dataset, like: Tensor) -> None:
@@ -106,6 +113,19 @@ def _warn_of_constants(vae: VAE, data: Dataset, like: Tensor) -> None:
             UserWarning,
             stacklevel=3,
         )
+
+
+def warn_of_shortfalls(objective: Objective, done: float) -> list[str]:
+    """A warning for each weight of the objective that is not at its final value at this share of the run."""
+    notes = [
+        f"training ended after {done:.0%} of the run, with {name} at {schedule(done):.3g} and not yet at its final "
+        f"{schedule(1.0):.3g}: the reports are of the final value, for which the model was not yet trained"
+        for name, schedule in objective.schedules().items()
+        if abs(schedule(done) - schedule(1.0)) > 1e-6 * abs(schedule(1.0))
+    ]
+    for note in notes:
+        warnings.warn(note, UserWarning, stacklevel=4)
+    return notes
 
 
 def diagnose(vae: VAE, objective: Objective, batch: tuple[Tensor, ...]) -> str:

@@ -13,11 +13,13 @@ class History:
     A record has ``epoch``, ``step`` (optimiser steps so far), ``train_objective``, ``train_reconstruction`` and
     ``train_kl`` (means over the epoch's rows, nats), the same three as ``validation_...`` where there is validation,
     ``seconds`` and ``rows_per_second``. ``history["train_objective"]`` is the list over epochs.
+    ``notes`` are sentences about how it ended that a person should read.
     """
 
     records: list[dict[str, Any]] = field(default_factory=list)
     best_epoch: int | None = None
     stopped: Literal["finished", "early", "interrupted"] = "finished"
+    notes: list[str] = field(default_factory=list)
 
     def __len__(self) -> int:
         return len(self.records)

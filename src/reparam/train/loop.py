@@ -17,9 +17,10 @@ from reparam.errors import NonFiniteError
 from reparam.evaluate import objective_value
 from reparam.evaluate.bounds import finite_kl
 from reparam.objectives import ELBO, Objective
+from reparam.schedules import Schedule, Weight, value
 from reparam.train import checkpoint
 from reparam.train.checkpoint import Position, Weights
-from reparam.train.checks import check_data, check_options, diagnose, split
+from reparam.train.checks import check_data, check_options, diagnose, split, warn_of_shortfalls
 from reparam.train.history import History
 from reparam.train.process import flushed_denormals, stop_request
 from reparam.train.progress import Progress
@@ -37,7 +38,7 @@ def fit(
     objective: Objective | None = None,
     epochs: int = 50,
     batch_size: int = 128,
-    lr: float = 1e-3,
+    lr: Weight = 1e-3,
     seed: int = 0,
     validation: float | Any | None = None,
     patience: int | None = None,
@@ -56,7 +57,11 @@ def fit(
     ``objective`` is the ELBO unless given. ``validation`` is a share of the rows to hold out (0 < share < 1, chosen by
     the seed), or further data; with it, the weights of the epoch with the best validation objective are kept, and
     with ``patience`` training stops after so many epochs without a better one. Validation uses the objective at its
-    full weights and the same noise each epoch.
+    final weights and the same noise each epoch.
+
+    ``lr`` and weights of the objective may be :mod:`reparam.schedules`, in fractions of the run: the step that ends at
+    a share t of all rows of all epochs uses their values at t, so that the last step uses the final ones. A run that
+    ends before its objective has come to its final weights says so by a warning, and in ``History.notes``.
 
     ``out`` is a run folder that :func:`reparam.load` opens; every minute and at the end it gets a checkpoint, from
     which ``resume=True`` goes on with the same bits as an uninterrupted run. ``config`` and ``schema`` are kept in it.
@@ -79,12 +84,8 @@ def fit(
     check_data(vae, objective, data, held)
     if on_start is not None:
         on_start()
-    optimizer = torch.optim.Adam(vae.parameters(), lr=lr, fused=True)
-    settings = {
-        "epochs": epochs, "batch_size": batch_size, "lr": lr, "seed": seed,
-        "rows": len(data), "data": data.fingerprint(),
-        "objective": f"{type(objective).__name__}{vars(objective)}",
-    }  # fmt: skip
+    optimizer = torch.optim.Adam(vae.parameters(), lr=value(lr), fused=True)
+    settings = _settings(objective, data, epochs, batch_size, lr, seed)
     folder = None if out is None else RunWriter(Path(out), vae, optimizer, settings, resume)
     with seeding.seeded(seed), flushed_denormals(), stop_request() as stop:
         position, best = (folder.read() if folder and resume else None) or (Position(), None)
@@ -97,9 +98,11 @@ def fit(
         with Progress(epochs * len(data), "rows", progress) as bar:
             while position.epoch < epochs and not _exhausted(position, patience) and not stop.asked():
                 for batch in _batches(data, batch_size, seed, position, reference(vae)):
-                    terms = _step(vae, objective, optimizer, batch)
+                    now = _share(position, len(batch[0]), len(data), epochs)
+                    optimizer.param_groups[0]["lr"] = value(lr, now)
+                    terms = _step(vae, objective, optimizer, batch, now, len(data))
                     if terms is None:
-                        _stop_at_non_finite(vae, objective, batch, position, lr, good, folder)
+                        _stop_at_non_finite(vae, objective, batch, position, value(lr, now), good, folder)
                     position.take(len(batch[0]), terms)
                     bar.update(position.epoch * len(data) + position.rows, history.summary(position.epoch, epochs))
                     if stop.asked():
@@ -119,26 +122,40 @@ def fit(
                 history.summary(position.epoch, epochs),
                 force=True,
             )
-        history.best_epoch = position.best_epoch
-        if stop.asked():
-            history.stopped = "interrupted"
-        elif position.epoch < epochs:
-            history.stopped = "early"
         if folder:
             folder.save(best, position)
     if best is not None:
         vae.load_state_dict(best)
     vae.eval()
+    _close(history, position, objective, len(data), epochs, stop.asked())
     return history
 
 
+def _settings(
+    objective: Objective, data: Dataset, epochs: int, batch_size: int, lr: Weight, seed: int
+) -> dict[str, Any]:
+    """What a resumed run must have in common with the run that was begun."""
+    settings = {
+        "epochs": epochs, "batch_size": batch_size, "lr": str(lr) if isinstance(lr, Schedule) else lr, "seed": seed,
+        "rows": len(data), "data": data.fingerprint(), "objective": repr(objective),
+    }  # fmt: skip
+    if isinstance(lr, Schedule) or objective.schedules():
+        settings["scheduled_epochs"] = epochs  # with more of them, the steps done would have been others
+    return settings
+
+
 def _step(
-    vae: VAE, objective: Objective, optimizer: torch.optim.Optimizer, batch: tuple[Tensor, ...]
+    vae: VAE, objective: Objective, optimizer: torch.optim.Optimizer, batch: tuple[Tensor, ...], now: float, rows: int
 ) -> list[float] | None:
-    """One step of gradient ascent: its mean terms, or None, with the weights untouched, if the loss is not finite."""
+    """One step of gradient ascent: its mean terms, or None, with the weights untouched, if the loss is not finite.
+
+    Gradients are those of the objective ``now``, at this share of the run; the terms are those of its final weights.
+    """
     draw = vae(*batch, k=objective.k, check=False)
     bound = objective.bound(draw)
-    loss = -objective.surrogate(draw, bound).mean()
+    current = objective.at(now)
+    surrogate = current.surrogate(draw, bound if current is objective else current.bound(draw))
+    loss = current.penalty(draw, rows) - surrogate.mean()
     if not math.isfinite(loss.detach()):
         return None
     optimizer.zero_grad(set_to_none=True)
@@ -194,8 +211,9 @@ def _end_epoch(
             raise NonFiniteError(
                 f"the validation objective after epoch {position.epoch} is {values['objective']}: lower lr"
             )
-        if position.best_value is None or values["objective"] > position.best_value:
-            position.best_value, position.best_epoch = values["objective"], position.epoch
+        score = objective.sign * values["objective"]
+        if position.best_value is None or score > position.best_value:
+            position.best_value, position.best_epoch = score, position.epoch
     else:
         position.best_epoch = position.epoch
     record["seconds"] = round(position.seconds, 3)
@@ -203,6 +221,23 @@ def _end_epoch(
     position.rows, position.sums = 0, [0.0, 0.0, 0.0]
     position.records.append(record)
     return record
+
+
+def _close(
+    history: History, position: Position, objective: Objective, rows: int, epochs: int, interrupted: bool
+) -> None:
+    """How training ended."""
+    history.best_epoch = position.best_epoch
+    if interrupted:
+        history.stopped = "interrupted"
+    elif position.epoch < epochs:
+        history.stopped = "early"
+    history.notes = warn_of_shortfalls(objective, _share(position, 0, rows, epochs))
+
+
+def _share(position: Position, more: int, rows: int, epochs: int) -> float:
+    """How much of the run is done, from 0 to 1, with so many more rows."""
+    return (position.epoch * rows + position.rows + more) / (epochs * rows)
 
 
 def _exhausted(position: Position, patience: int | None) -> bool:
