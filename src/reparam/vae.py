@@ -110,7 +110,7 @@ class VAE(nn.Module):
         Raises:
             InputError: naming the place, the value, the allowed range, and what to choose instead.
         """
-        z = reference(self).new_zeros(1, *self.prior(*c).event_shape)
+        z = _any_latent(self.prior(*(t[:1] for t in c))).to(reference(self))
         p_x = self.likelihood(z, *(t[:1] for t in c))
         check_support(self.likelihood, p_x, x, columns, first_row)
 
@@ -186,6 +186,13 @@ _PLACES: tuple[tuple[str, tuple[constraints.Constraint, ...]], ...] = (
 def _place(d: Distribution) -> str | None:
     support = element_support(d)
     return next((name for name, supports in _PLACES if any(support is s for s in supports)), None)
+
+
+def _any_latent(p: Distribution) -> Tensor:
+    """One value (1, D) in the support of the prior."""
+    size = p.event_shape[-1]
+    level = {"positive numbers": 1.0, "shares that sum to one": 1 / size, "vectors of length one": size**-0.5}
+    return torch.full((1, size), level.get(str(_place(p)), 0.0))
 
 
 def check_latent(q: Distribution, p: Distribution) -> None:

@@ -108,9 +108,19 @@ def centre(d: Distribution) -> Tensor:
     except NotImplementedError:
         generator = torch.Generator().manual_seed(0)
         half = torch.randn(128, *([1] * len(d.batch_shape)), *d.event_shape, generator=generator)
-        like = next(v for v in (*vars(d).values(), *vars(unwrap(d)).values()) if isinstance(v, Tensor))
+        like = _tensor_of(d)
+        if like is None:
+            raise
         eps = torch.cat([half, -half]).to(like).expand(256, *d.batch_shape, *d.event_shape)
         draws = from_standard_normal(d, eps)
         if draws is None:
             raise
         return draws.mean(0)
+
+
+def _tensor_of(d: Distribution) -> Tensor | None:
+    """A parameter of ``d``, for dtype and device."""
+    found = [
+        v if isinstance(v, Tensor) else _tensor_of(v) for v in vars(d).values() if isinstance(v, Tensor | Distribution)
+    ]
+    return next((t for t in found if t is not None), None)

@@ -156,7 +156,7 @@ class _Draw(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None]:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None]:
         loc, across, cos, sin, slope = ctx.saved_tensors
         turned = (grad * loc).sum(-1, keepdim=True)  # dv = -mu (v'dmu): v turns with mu
         to_loc = cos * grad - sin * turned * across

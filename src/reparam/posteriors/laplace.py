@@ -12,7 +12,7 @@ from reparam.posteriors.halves import halves
 
 
 class Laplace(Conditional):
-    """Independent Laplace(mu(x), b(x)) in each dimension: heavier tails than a Gaussian's, as importance sampling wants.
+    """Independent Laplace(mu(x), b(x)) in each dimension: heavier tails than a Gaussian, as importance sampling wants.
 
     Its KL to a Gaussian with independent dimensions is in closed form, from E|z - mu| = b and E(z - mu)² = 2b².
 

@@ -19,13 +19,13 @@ class VampPrior(Conditional):
     """1/C Σ_c q(z|u_c) at C learned pseudo-inputs u_c (Tomczak & Welling 2018, eq. 7).
 
     ``posterior`` is the very module that the VAE uses: it is trained by both, saved once and loaded shared.
-    ``pseudo_inputs`` is a tensor (C, *event), such as rows of the data, or a number C; then ``event_shape`` is needed,
-    and they start as draws of N(0, I), or uniform between the bounds. With ``bounds`` (low, high) they stay between them
-    through a sigmoid; those given at a bound start a thousandth of the range inside.
+    ``pseudo_inputs`` is a tensor (C, *event), such as rows of the data, or a number C; then ``event_shape`` is
+    needed, and they start as draws of N(0, I), or uniform between the bounds. With ``bounds`` (low, high) they stay
+    between them through a sigmoid; those given at a bound start a thousandth of the range inside.
 
     Raises:
-        InputError: for a shape, a number or bounds that cannot be used; when called, with contexts (pseudo-inputs have
-            none) or a posterior without density.
+        InputError: for a shape, a number or bounds that cannot be used; when called, with a posterior without
+            density, or one that needs contexts, which pseudo-inputs lack.
     """
 
     def __init__(
@@ -74,12 +74,15 @@ class VampPrior(Conditional):
 
     def forward(self, *given: Tensor) -> MixtureDistribution:
         """Batch (), event (D,)."""
-        if given:
+        try:
+            q = self.posterior(self.pseudo_inputs)
+        except (RuntimeError, TypeError, ValueError) as error:
+            if not given:
+                raise
             raise InputError(
-                "VampPrior has no contexts for its pseudo-inputs: with contexts choose priors.StandardNormal or "
-                "priors.Flow(dim, context=...)"
-            )
-        q = self.posterior(self.pseudo_inputs)
+                "VampPrior has no contexts to go with its pseudo-inputs, and this posterior seems to need them: choose "
+                "priors.StandardNormal or priors.Flow(dim, context=...)"
+            ) from error
         if isinstance(q, Delta):
             raise InputError("VampPrior needs a posterior with a density; a Point posterior has none")
         return MixtureDistribution(torch.zeros_like(self.raw.flatten(1)[:, 0]), q)
