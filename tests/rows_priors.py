@@ -2,7 +2,45 @@
 
 from __future__ import annotations
 
-from reparam import priors
-from rows import LATENT, Row, plane
+import torch
+from torch import nn
 
-PRIORS = {"StandardNormal": Row(priors.StandardNormal, lambda net: priors.StandardNormal(LATENT), LATENT, plane)}
+from reparam import posteriors, priors
+from rows import LATENT, Row, plane
+from rows_posteriors import circle, line_squared, quadrant, triangle
+
+MEAN, COVARIANCE = [0.3, -2.0], [[2.0, 0.9], [0.9, 0.5]]
+
+
+def gaussian(net: nn.Module) -> nn.Module:
+    return priors.Gaussian(torch.tensor(MEAN), torch.tensor(COVARIANCE))
+
+
+def gaussian_by_factor(net: nn.Module) -> nn.Module:
+    return priors.Gaussian(torch.tensor(MEAN), scale_tril=torch.linalg.cholesky(torch.tensor(COVARIANCE)))
+
+
+def vamp(net: nn.Module) -> nn.Module:
+    return priors.VampPrior(posteriors.DiagonalGaussian(net), 3, (2,))
+
+
+def flow(kind: str):
+    return lambda net: priors.Flow(LATENT, 2, (8,), kind)
+
+
+PRIORS = {
+    "StandardNormal": Row(priors.StandardNormal, lambda net: priors.StandardNormal(LATENT), LATENT, plane),
+    "Gaussian": Row(priors.Gaussian, gaussian, LATENT, plane),
+    "Gaussian by factor": Row(priors.Gaussian, gaussian_by_factor, LATENT, plane),
+    "Mixture": Row(priors.Mixture, lambda net: priors.Mixture(LATENT, 3), LATENT, plane),
+    "VampPrior": Row(priors.VampPrior, vamp, 2 * LATENT, plane),
+}
+
+# Without closed-form moments, or on a part of the plane: their laws are in test_priors.py.
+OTHERS = {
+    "Flow affine": Row(priors.Flow, flow("affine"), LATENT, line_squared),
+    "Flow spline": Row(priors.Flow, flow("spline"), LATENT, line_squared),
+    "Gamma": Row(priors.Gamma, lambda net: priors.Gamma(LATENT, 0.7, 2.0), LATENT, quadrant),
+    "Dirichlet": Row(priors.Dirichlet, lambda net: priors.Dirichlet(3, 0.6), LATENT, triangle),
+    "SphereUniform": Row(priors.SphereUniform, lambda net: priors.SphereUniform(LATENT), LATENT, circle),
+}

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution, constraints, kl_divergence
 
-from reparam.distributions import Delta, element_support
+from reparam.distributions import Delta, centre, element_support, sphere
 from reparam.errors import InputError
 
 
@@ -73,6 +73,8 @@ class VAE(nn.Module):
                     f"reparam.{'priors.StandardNormal' if role == 'prior' else role + 's'}; got {type(part).__name__}"
                 )
         self.prior, self.likelihood, self.posterior = prior, likelihood, posterior
+        self.register_state_dict_post_hook(_once)
+        self.register_load_state_dict_pre_hook(_everywhere)
 
     def forward(self, x: Tensor, *c: Tensor, k: int = 1, check: bool = True) -> Draw:
         """K reparameterized samples of z for each datum, and everything known about them.
@@ -81,7 +83,8 @@ class VAE(nn.Module):
         support, for loops that have checked their data once.
 
         Raises:
-            InputError: if x has another shape than the likelihood's, or values outside its support.
+            InputError: if x has another shape than the likelihood's, or values outside its support; if the posterior
+                lives elsewhere than the prior (a sphere, a simplex, positive numbers, all real ones).
         """
         q = self.posterior(x, *c)
         z = q.rsample((k,)) if q.has_rsample else q.sample((k,))
@@ -91,6 +94,7 @@ class VAE(nn.Module):
         """The draw for given samples z (K, B, D), whatever they were drawn from; ``q`` spares a call of the encoder."""
         q = self.posterior(x, *c) if q is None else q
         p = self.prior(*c)
+        check_latent(q, p)
         p_x = self.likelihood(z, *(t.expand(z.shape[0], *t.shape) for t in c))
         if check:
             check_support(self.likelihood, p_x, x)
@@ -106,7 +110,7 @@ class VAE(nn.Module):
         Raises:
             InputError: naming the place, the value, the allowed range, and what to choose instead.
         """
-        z = reference(self).new_zeros(1, *self.prior(*c).event_shape)
+        z = _any_latent(self.prior(*(t[:1] for t in c))).to(reference(self))
         p_x = self.likelihood(z, *(t[:1] for t in c))
         check_support(self.likelihood, p_x, x, columns, first_row)
 
@@ -123,8 +127,11 @@ class VAE(nn.Module):
 
     @torch.no_grad()
     def encode(self, x: Tensor, *c: Tensor) -> Tensor:
-        """The mean of q(z|x) for each datum: (B, *event) to (B, D)."""
-        return self.posterior(x, *c).mean
+        """The mean of q(z|x) for each datum: (B, *event) to (B, D).
+
+        On a sphere it is the mean direction; where the mean has no closed form, an average over fixed noise.
+        """
+        return centre(self.posterior(x, *c))
 
     @torch.no_grad()
     def decode(self, z: Tensor, *c: Tensor, mean: bool = True) -> Tensor:
@@ -134,7 +141,7 @@ class VAE(nn.Module):
 
     @torch.no_grad()
     def reconstruct(self, x: Tensor, *c: Tensor) -> Tensor:
-        """The mean of p(x|z) at the mean of q(z|x): (B, *event) to (B, *event)."""
+        """The mean of p(x|z) at ``encode(x)``: (B, *event) to (B, *event)."""
         return self.decode(self.encode(x, *c), *c)
 
 
@@ -166,6 +173,63 @@ def check_support(
         f"{type(likelihood).__name__} explains values that are {allowed}; row {first_row + row}, {where} "
         f"is {value:.6g}: {remedy}"
     )
+
+
+_PLACES: tuple[tuple[str, tuple[constraints.Constraint, ...]], ...] = (
+    ("all real numbers", (constraints.real, constraints.real_vector)),
+    ("positive numbers", (constraints.positive, constraints.nonnegative)),
+    ("shares that sum to one", (constraints.simplex,)),
+    ("vectors of length one", (sphere,)),
+)
+
+
+def _place(d: Distribution) -> str | None:
+    support = element_support(d)
+    return next((name for name, supports in _PLACES if any(support is s for s in supports)), None)
+
+
+def _any_latent(p: Distribution) -> Tensor:
+    """One value (1, D) in the support of the prior."""
+    size = p.event_shape[-1]
+    level = {"positive numbers": 1.0, "shares that sum to one": 1 / size, "vectors of length one": size**-0.5}
+    return torch.full((1, size), level.get(str(_place(p)), 0.0))
+
+
+def check_latent(q: Distribution, p: Distribution) -> None:
+    """Raise InputError where posterior and prior are known to live in different places: their KL would be infinite.
+
+    Supports that are none of the four known ones are left to the caller.
+    """
+    here, there = _place(q), _place(p)
+    if here is not None and there is not None and here != there:
+        raise InputError(
+            f"the posterior gives {here} and the prior expects {there}: choose two with one support, such as "
+            "VonMisesFisher with SphereUniform, Dirichlet or LogisticNormal with Dirichlet, Gamma with Gamma, or any "
+            "Gaussian with StandardNormal"
+        )
+
+
+def _aliases(vae: nn.Module) -> list[tuple[str, str]]:
+    """(other name, name) of every module that stands in the model more than once; its name is the shortest."""
+    names: dict[nn.Module, list[str]] = {}
+    for name, module in vae.named_modules(remove_duplicate=False):
+        names.setdefault(module, []).append(name)
+    ordered = (sorted(each, key=lambda n: n.count(".")) for each in names.values() if len(each) > 1)
+    return [(other, own) for own, *others in ordered for other in others]
+
+
+def _once(vae: nn.Module, state: dict[str, Tensor], prefix: str, *rest: object) -> None:
+    """A shared module, such as the posterior of a VampPrior, is saved once."""
+    for other, _ in _aliases(vae):
+        for key in [k for k in state if k.startswith(f"{prefix}{other}.")]:
+            del state[key]
+
+
+def _everywhere(vae: nn.Module, state: dict[str, Tensor], prefix: str, *rest: object) -> None:
+    """The reverse of ``_once``: torch looks a shared module up under all of its names."""
+    for other, own in _aliases(vae):
+        for key in [k for k in state if k.startswith(f"{prefix}{own}.")]:
+            state[f"{prefix}{other}.{key.removeprefix(f'{prefix}{own}.')}"] = state[key]
 
 
 def has_density(q: Distribution) -> bool:

@@ -2,10 +2,32 @@
 
 from reparam.distributions import kl as _kl  # registers the closed forms
 from reparam.distributions.affine import Affine
+from reparam.distributions.autoregressive import autoregressive
 from reparam.distributions.continuous_bernoulli import ContinuousBernoulli
 from reparam.distributions.delta import Delta
-from reparam.distributions.noise import element_support, from_standard_normal, unwrap
+from reparam.distributions.flow import Flow
+from reparam.distributions.links import bounded_exp
+from reparam.distributions.logistic_normal import LogisticNormal
+from reparam.distributions.mixture import Mixture
+from reparam.distributions.noise import centre, element_support, from_standard_normal, unwrap
+from reparam.distributions.sphere import SphereUniform, VonMisesFisher, sphere
 
-__all__ = ["Affine", "ContinuousBernoulli", "Delta", "element_support", "from_standard_normal", "unwrap"]
+__all__ = [
+    "Affine",
+    "ContinuousBernoulli",
+    "Delta",
+    "Flow",
+    "LogisticNormal",
+    "Mixture",
+    "SphereUniform",
+    "VonMisesFisher",
+    "autoregressive",
+    "bounded_exp",
+    "centre",
+    "element_support",
+    "from_standard_normal",
+    "sphere",
+    "unwrap",
+]
 
 del _kl

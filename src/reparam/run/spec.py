@@ -52,30 +52,60 @@ _OWN_NAMES = {cls: name for name, cls in _OWN.items()}
 _HAS_BIAS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.ConvTranspose2d, nn.LayerNorm)
 
 
+_Path = tuple[str, ...]
+
+
 def describe(value: Any) -> Any:
-    """A module as nested tables of plain data; a class that is not listed is described by its name alone."""
+    """A module as nested tables of plain data; a class that is not listed is described by its name alone.
+
+    A module that stands in it more than once is described where it stands highest, and elsewhere by a reference to that
+    place, so that it is one module again when rebuilt.
+    """
+    homes: dict[nn.Module, _Path] = {}
+    waiting: list[tuple[_Path, Any]] = [((), value)]
+    for path, each in waiting:  # breadth first: what it meets is appended while it runs
+        if not (isinstance(each, nn.Module) and each in homes):
+            waiting.extend(((*path, name), inner) for name, inner in _inside(each).items())
+        if isinstance(each, nn.Module):
+            homes.setdefault(each, path)
+    return _describe(value, (), homes)
+
+
+def _describe(value: Any, path: _Path, homes: Mapping[nn.Module, _Path]) -> Any:
     if isinstance(value, Tensor):
         return {"type": "tensor", "shape": list(value.shape)}
+    if isinstance(value, nn.Module) and homes[value] != path:
+        return {"type": "shared", "at": ".".join(homes[value])}
+    inside = {name: _describe(inner, (*path, name), homes) for name, inner in _inside(value).items()}
     if isinstance(value, list | tuple):
-        return [describe(v) for v in value]
+        return list(inside.values())
+    return inside if isinstance(value, nn.Module | Mapping) else value
+
+
+def _inside(value: Any) -> dict[str, Any]:
+    """What a module, table or list consists of, by name."""
+    if isinstance(value, list | tuple):
+        return {str(i): v for i, v in enumerate(value)}
+    if isinstance(value, Mapping):
+        return dict(value)
     if not isinstance(value, nn.Module):
-        return value
+        return {}
     cls = type(value)
     if cls in _OWN_NAMES:
         names = [p for p in inspect.signature(cls).parameters if p != "self"]
-        return {"type": _OWN_NAMES[cls], **{n: describe(getattr(value, n)) for n in names}}
-    return _describe_torch(value)
+        return {"type": _OWN_NAMES[cls], **{n: getattr(value, n) for n in names}}
+    return _inside_torch(value)
 
 
-def _describe_torch(module: nn.Module) -> dict[str, Any]:
+def _inside_torch(module: nn.Module) -> dict[str, Any]:
     cls = type(module)
     if cls is nn.Sequential:
-        names, layers = list(module._modules), {n: describe(m) for n, m in module._modules.items()}
+        names, layers = list(module._modules), dict(module._modules)
         counted = names == [str(i) for i in range(len(names))]
         return {"type": "torch.nn.Sequential", **({} if counted else {"names": names}), "layers": layers}
     if cls not in _TORCH:
         return {"type": f"unlisted:{cls.__module__}.{cls.__qualname__}"}
-    arguments = {n: describe(getattr(module, n)) for n in _TORCH[cls]}
+    arguments = {n: getattr(module, n) for n in _TORCH[cls]}
     if cls in _HAS_BIAS:
         arguments["bias"] = module.bias is not None
     return {"type": f"torch.nn.{cls.__name__}", **arguments}
@@ -87,25 +117,64 @@ def rebuild(spec: Any) -> Any:
     Raises:
         RunFolderError: for a class that is not listed, or arguments that it does not take.
     """
-    if isinstance(spec, list):
-        return tuple(rebuild(v) for v in spec)
-    if not isinstance(spec, Mapping):
-        return spec
-    kind = str(spec.get("type"))
-    arguments = {name: value for name, value in spec.items() if name != "type"}
-    maker = _MAKERS.get(kind)
-    if maker is None:
-        raise RunFolderError(
-            f"the model has a part of class {kind.removeprefix('unlisted:')!r}, which a file cannot rebuild: "
-            "build the model in Python as before and call reparam.load(folder, into=vae)"
-        )
-    try:
-        return maker(**{name: value if name == "layers" else rebuild(value) for name, value in arguments.items()})
-    except RunFolderError:
-        raise
-    except (TypeError, ValueError, RuntimeError, LookupError, ArithmeticError, AttributeError, AssertionError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise RunFolderError(f"the configuration of {kind} is damaged: {reason}") from error
+    return _Rebuilding(spec).part((), spec)
+
+
+class _Rebuilding:
+    """One description on its way to modules; each place in it becomes one module, however often it is referred to."""
+
+    def __init__(self, root: Any) -> None:
+        self.root = root
+        self.built: dict[_Path, Any] = {}
+        self.begun: set[_Path] = set()
+
+    def part(self, path: _Path, spec: Any) -> Any:
+        if isinstance(spec, list):
+            return tuple(self.part((*path, str(i)), v) for i, v in enumerate(spec))
+        if not isinstance(spec, Mapping):
+            return spec
+        if spec.get("type") == "shared":
+            return self.shared(str(spec.get("at")))
+        if path not in self.built:
+            if path in self.begun:
+                raise RunFolderError(f"the configuration is damaged: {'.'.join(path)!r} is a part of itself")
+            self.begun.add(path)
+            self.built[path] = self.module(path, spec)
+        return self.built[path]
+
+    def shared(self, place: str) -> Any:
+        spec, path = self.root, tuple(place.split("."))
+        for name in path:
+            if not isinstance(spec, Mapping) or name not in spec:
+                raise RunFolderError(f"the configuration is damaged: it refers to {place!r}, which it does not have")
+            spec = spec[name]
+        if not isinstance(spec, Mapping) or spec.get("type") == "shared":
+            raise RunFolderError(f"the configuration is damaged: it refers to {place!r}, which is no part")
+        return self.part(path, spec)
+
+    def module(self, path: _Path, spec: Mapping[str, Any]) -> Any:
+        kind = str(spec.get("type"))
+        maker = _MAKERS.get(kind)
+        if maker is None:
+            raise RunFolderError(
+                f"the model has a part of class {kind.removeprefix('unlisted:')!r}, which a file cannot rebuild: "
+                "build the model in Python as before and call reparam.load(folder, into=vae)"
+            )
+        arguments = {name: self.argument((*path, name), v) for name, v in spec.items() if name != "type"}
+        try:
+            return maker(**arguments)
+        except RunFolderError:
+            raise
+        except (
+            TypeError, ValueError, RuntimeError, LookupError, ArithmeticError, AttributeError, AssertionError,
+        ) as error:  # fmt: skip
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
+            raise RunFolderError(f"the configuration of {kind} is damaged: {reason}") from error
+
+    def argument(self, path: _Path, value: Any) -> Any:
+        if path[-1] == "layers" and isinstance(value, Mapping):
+            return {name: self.part((*path, name), layer) for name, layer in value.items()}
+        return self.part(path, value)
 
 
 def _tensor(shape: Sequence[int]) -> Tensor:
@@ -113,12 +182,12 @@ def _tensor(shape: Sequence[int]) -> Tensor:
     return torch.ones(shape)
 
 
-def _sequential(layers: Mapping[str, Any], names: Sequence[str] = ()) -> nn.Sequential:
+def _sequential(layers: Mapping[str, nn.Module], names: Sequence[str] = ()) -> nn.Sequential:
     """In the order of the names, whatever the order in the file."""
     order = list(names) or [str(i) for i in range(len(layers))]
     if sorted(order) != sorted(layers):
         raise ValueError(f"its layers are {', '.join(layers)}, not {', '.join(order)}")
-    return nn.Sequential(OrderedDict((name, rebuild(layers[name])) for name in order))
+    return nn.Sequential(OrderedDict((name, layers[name]) for name in order))
 
 
 _MAKERS: dict[str, Callable[..., Any]] = {

@@ -1,4 +1,4 @@
-"""Posteriors q(z|x): conditionals with batch (B,) and event (D,), drawn by reparameterization."""
+"""Gaussian posteriors: of diagonal, low-rank and full covariance."""
 
 from __future__ import annotations
 
@@ -6,32 +6,12 @@ import math
 
 import torch
 from torch import Tensor, nn
-from torch.distributions import Independent, MultivariateNormal, Normal
+from torch.distributions import Independent, LowRankMultivariateNormal, MultivariateNormal, Normal
 
 from reparam.conditional import Conditional
-from reparam.distributions import Delta
 from reparam.errors import InputError
-from reparam.numerics import scale_from_log
+from reparam.numerics import scale_from_log, soft_clip
 from reparam.shapes import Float
-
-__all__ = ["DiagonalGaussian", "FullGaussian", "Point"]
-
-
-class Point(Conditional):
-    """The conventional autoencoder's encoder: all mass on ``net(x)``.
-
-    It has no density, so the ELBO does not exist for it; train it with ``objectives.Reconstruction``.
-
-    Shapes: net maps x (B, *event) to (B, D).
-    """
-
-    def __init__(self, net: nn.Module) -> None:
-        super().__init__()
-        self.net = net
-
-    def forward(self, x: Tensor, *c: Tensor) -> Delta:
-        """Batch (B,), event (D,)."""
-        return Delta(self.net(x, *c), validate_args=False)
 
 
 class DiagonalGaussian(Conditional):
@@ -102,3 +82,41 @@ class FullGaussian(Conditional):
         rows, columns = torch.tril_indices(dim, dim, -1, device=out.device)
         factor[..., rows, columns] = below
         return MultivariateNormal(mean, scale_tril=factor, validate_args=False)
+
+
+class LowRankGaussian(Conditional):
+    """N(mu(x), S (I + F F') S) with S diagonal and F of ``rank`` columns: correlations for rank x D outputs.
+
+    Shapes: net maps x (B, *event) to (B, D (2 + rank)): D means, then D log-variances of S², then F (D, rank) row by
+    row. S is exp(log-variance / 2), exact between 1e-6 and 1e6; elements of F are exact up to 10 and below 20, so that
+    the covariance keeps a condition number that float32 can factor.
+
+    Raises:
+        InputError: if ``rank`` is not a positive whole number; at the first call, if the last dimension of the net's
+            output is not D (2 + rank) for a whole D.
+    """
+
+    def __init__(self, net: nn.Module, rank: int) -> None:
+        super().__init__()
+        if isinstance(rank, bool) or not isinstance(rank, int) or rank < 1:
+            raise InputError(f"the rank must be a whole number of at least 1, not {rank!r}")
+        self.net, self.rank = net, rank
+
+    @staticmethod
+    def outputs(dim: int, rank: int) -> int:
+        """How many numbers the net gives for ``dim`` latent dimensions."""
+        return dim * (2 + rank)
+
+    def forward(self, x: Tensor, *c: Tensor) -> LowRankMultivariateNormal:
+        """Batch (B,), event (D,)."""
+        out: Tensor = self.net(x, *c)
+        if out.shape[-1] % (2 + self.rank):
+            raise InputError(
+                f"LowRankGaussian of rank {self.rank} needs {2 + self.rank} outputs for each latent dimension; its net "
+                f"gives {out.shape[-1]}, which is no multiple"
+            )
+        dim = out.shape[-1] // (2 + self.rank)
+        mean, log_variance, factor = out.split([dim, dim, dim * self.rank], -1)
+        scale = scale_from_log(log_variance / 2)
+        factor = scale.unsqueeze(-1) * soft_clip(factor.unflatten(-1, (dim, self.rank)), 10, 10)
+        return LowRankMultivariateNormal(mean, factor, scale.square(), validate_args=False)

@@ -1,0 +1,25 @@
+"""Posteriors q(z|x): conditionals with batch (B,) and event (D,), drawn by reparameterization.
+
+A net's output passes through bounded links, so that densities and gradients stay finite however far it is thrown.
+"""
+
+from reparam.posteriors.flow import Flow
+from reparam.posteriors.gaussian import DiagonalGaussian, FullGaussian, LowRankGaussian
+from reparam.posteriors.laplace import Laplace
+from reparam.posteriors.point import Point
+from reparam.posteriors.positive import Gamma
+from reparam.posteriors.simplex import Dirichlet, LogisticNormal
+from reparam.posteriors.sphere import VonMisesFisher
+
+__all__ = [
+    "DiagonalGaussian",
+    "Dirichlet",
+    "Flow",
+    "FullGaussian",
+    "Gamma",
+    "Laplace",
+    "LogisticNormal",
+    "LowRankGaussian",
+    "Point",
+    "VonMisesFisher",
+]

@@ -1,0 +1,52 @@
+"""Posteriors of latents that are shares: D numbers above zero whose sum is one."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+from torch.distributions import Dirichlet as DirichletDistribution
+
+from reparam.conditional import Conditional
+from reparam.distributions import LogisticNormal as LogisticNormalDistribution
+from reparam.distributions import bounded_exp
+from reparam.numerics import soft_clip
+from reparam.posteriors.halves import halves
+
+
+class LogisticNormal(Conditional):
+    """softmax(y, 0) for y ~ N(mu(x), diag s²(x)) in D - 1 dimensions (Aitchison & Shen 1980; Srivastava & Sutton 2017).
+
+    Densities are with respect to the first D - 1 shares, as those of Dirichlet are.
+
+    Shapes: net maps x (B, *event) to (B, 2(D-1)): D - 1 means, then D - 1 log-variances. Means are exact up to 15 and
+    below 20, s between 1e-3 and 3 and bounded by twice more, so that every share stays above the smallest float32.
+
+    Raises:
+        InputError: if the last dimension of the net's output is odd.
+    """
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, x: Tensor, *c: Tensor) -> LogisticNormalDistribution:
+        """Batch (B,), event (D,), on the simplex."""
+        mean, log_variance = halves(self.net(x, *c), "LogisticNormal", "- 1 means", "- 1 log-variances")
+        return LogisticNormalDistribution(soft_clip(mean, 15, 5), bounded_exp(log_variance / 2, 1e-3, 3.0))
+
+
+class Dirichlet(Conditional):
+    """Dirichlet(a(x)), drawn by implicit reparameterization (Figurnov et al. 2018; Jankowiak & Obermeyer 2018).
+
+    Its KL to ``priors.Dirichlet`` is in closed form.
+
+    Shapes: net maps x (B, *event) to (B, D): logarithms of a, exact between 0.2 and 1e4 and bounded by
+    twice more.
+    """
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, x: Tensor, *c: Tensor) -> DirichletDistribution:
+        """Batch (B,), event (D,), on the simplex."""
+        return DirichletDistribution(bounded_exp(self.net(x, *c), 0.2, 1e4), validate_args=False)
