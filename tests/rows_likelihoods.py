@@ -166,7 +166,7 @@ LIKELIHOODS = {
     "DiscretizedLogistic predicted": logistic("predicted", 6, 255.0),
     "DiscretizedLogistic elementwise": logistic("elementwise", 2),
     "DiscretizedLogistic narrow": logistic(1e-6),
-    "DiscretizedLogistic wide": logistic(1e6),
+    "DiscretizedLogistic wide": logistic(100.0),
     "MixtureOfDiscretizedLogistics": Row(
         likelihoods.MixtureOfDiscretizedLogistics,
         made(likelihoods.MixtureOfDiscretizedLogistics, 2, 4, 3.0),

@@ -79,9 +79,10 @@ def ordinal(predictor: Tensor, first: Tensor, gaps: Tensor) -> Categorical:
 
     Shapes: predictor and first (*batch), gaps (*batch, C - 2), positive; C >= 2 classes.
     """
-    steps = torch.cat([torch.zeros_like(first).unsqueeze(-1), gaps.cumsum(-1)], -1)
-    cuts = first.unsqueeze(-1) + steps - predictor.unsqueeze(-1)
-    middle = log_mass(cuts[..., :-1], cuts[..., 1:], gaps.expand(*cuts.shape[:-1], gaps.shape[-1]))
+    gaps = gaps.expand(*predictor.shape, gaps.shape[-1])
+    start = (first - predictor).unsqueeze(-1)
+    cuts = torch.cat([start, start + gaps.cumsum(-1)], -1)
+    middle = log_mass(cuts[..., :-1], cuts[..., 1:], gaps)
     return Categorical(torch.cat([logsigmoid(cuts[..., :1]), middle, logsigmoid(-cuts[..., -1:])], -1))
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.distributions import Beta as TorchBeta
 from torch.distributions import constraints
 
 from reparam.distributions.element import Element, inside_unit, positive
@@ -134,8 +135,7 @@ class Beta(Element):
 
     def rsample(self, sample_shape: Any = torch.Size()) -> Tensor:
         """Samples with gradient."""
-        a, b = (p.expand(self._extended_shape(torch.Size(sample_shape))) for p in self.parameters)
-        x = torch._sample_dirichlet(torch.stack([a, b], -1))[..., 0]
+        x = TorchBeta(*self.parameters, validate_args=False).rsample(sample_shape)
         return x.clamp(torch.finfo(x.dtype).tiny, 1 - torch.finfo(x.dtype).eps / 2)
 
     def log_prob(self, value: Tensor) -> Tensor:
