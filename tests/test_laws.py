@@ -16,7 +16,7 @@ from torch.distributions import Distribution
 import reparam as rp
 from models import with_parameters, within
 from reparam import likelihoods, objectives, posteriors, priors
-from reparam.distributions import unwrap
+from reparam.distributions import element_support, unwrap
 from reparam.errors import InputError
 from reparam.run import describe, dump_toml, rebuild
 from rows import EVENT, LATENT, Row
@@ -261,6 +261,14 @@ def test_a_family_that_is_not_real_valued_is_not_standardised(row):
     part = likelihoods.Standardized(row.make(), torch.tensor([0.5, 0.5]), torch.tensor([0.5, 0.5]))
     with pytest.raises(InputError, match=f"cannot be standardised: use {row.cls.__name__}"):
         vae_of(part)(torch.tensor([[0.0, 1.0]]))
+
+
+@pytest.mark.parametrize("row", LIKELIHOODS.values(), ids=LIKELIHOODS)
+def test_its_support_says_whether_it_is_probability_or_density(row):
+    """Bits per dimension change with the units of the data for densities alone."""
+    d = at(row)
+    counted = bool((row.grid(d)[1] == 1).all())
+    assert bool(element_support(d).is_discrete) == counted
 
 
 @pytest.mark.parametrize("row", LIKELIHOODS.values(), ids=LIKELIHOODS)

@@ -89,6 +89,8 @@ def ordinal(predictor: Tensor, first: Tensor, gaps: Tensor) -> Categorical:
 class _Counted(constraints.Constraint):
     """Whole numbers from 0 whose sum is ``total``, or any: a wrong sum is a fault of every element."""
 
+    is_discrete = True
+
     def __init__(self, total: int | None) -> None:
         self.total = total
 

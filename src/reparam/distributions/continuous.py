@@ -135,7 +135,8 @@ class Beta(Element):
 
     def rsample(self, sample_shape: Any = torch.Size()) -> Tensor:
         """Samples with gradient."""
-        x = TorchBeta(*self.parameters, validate_args=False).rsample(sample_shape)
+        a, b = self.parameters
+        x = TorchBeta(a, b, validate_args=False).rsample(sample_shape)
         return x.clamp(torch.finfo(x.dtype).tiny, 1 - torch.finfo(x.dtype).eps / 2)
 
     def log_prob(self, value: Tensor) -> Tensor:

@@ -51,6 +51,8 @@ class Interval(constraints.Constraint):
 class Levels(constraints.Constraint):
     """The multiples 0, 1, ..., levels - 1 of ``maximum / (levels - 1)``, to a hundredth of that step."""
 
+    is_discrete = True
+
     def __init__(self, levels: int, maximum: float) -> None:
         self.levels, self.maximum = levels, maximum
 

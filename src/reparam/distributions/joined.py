@@ -17,6 +17,7 @@ class _Each(constraints.Constraint):
 
     def __init__(self, parts: Sequence[tuple[constraints.Constraint | None, Tensor]]) -> None:
         self.parts = parts
+        self.is_discrete = all(support is not None and support.is_discrete for support, _ in parts)
 
     def check(self, value: Tensor) -> Tensor:
         """Whether each column is in the support of its part."""

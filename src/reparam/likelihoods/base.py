@@ -96,6 +96,7 @@ class SecondParameter(Likelihood):
 
     KINDS = ("shared", "elementwise", "predicted")
     second: ClassVar[str] = "scale"
+    discrete: ClassVar[bool] = False
     channel_words: ClassVar[str] = "locations, then log-scales"
 
     def __init__(
@@ -137,8 +138,8 @@ class SecondParameter(Likelihood):
 
     @property
     def learns_scale(self) -> bool:
-        """Whether the second parameter can shrink during training."""
-        return isinstance(self.kind, str)
+        """Whether a density can grow without bound as the second parameter is learned."""
+        return isinstance(self.kind, str) and not self.discrete
 
     def outputs(self, event_shape: Sequence[int]) -> tuple[int, ...]:
         """(2, *event) where the second parameter is predicted, else the event."""

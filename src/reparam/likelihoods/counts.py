@@ -70,7 +70,7 @@ class NegativeBinomial(SecondParameter):
     """
 
     allowed, remedy = _ALLOWED, _REMEDY
-    second = "dispersion"
+    second, discrete = "dispersion", True
     channel_words = "log means, then log theta"
 
     def __init__(

@@ -33,6 +33,8 @@ class DiscretizedLogistic(SecondParameter):
         InputError: as Gaussian; also for fewer than 2 levels or a maximum that is not positive.
     """
 
+    discrete = True
+
     def __init__(
         self,
         net: nn.Module,
