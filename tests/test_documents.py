@@ -7,14 +7,15 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.distributions import Distribution
 
 import reparam
+from models import Constant
 from reparam.cli.options import COMMANDS
 from reparam.cli.parser import parse
 from reparam.likelihoods import Likelihood
-from reparam.numerics import soft_clip
+from reparam.numerics import scale_from_log
 
 ROOT = Path(__file__).parents[1]
 README, CONTRIBUTING = ((ROOT / name).read_text() for name in ("README.md", "CONTRIBUTING.md"))
@@ -52,18 +53,20 @@ def test_links_and_pictures_exist(text):
 
 
 def test_the_likelihood_of_the_contributing_guide_is_one():
+    """Its density integrates to one: 20000 points on 12 widths, a midpoint rule for a smooth density."""
     (code,) = blocks(CONTRIBUTING, "python")
     names = {
         "Likelihood": Likelihood,
         "Tensor": Tensor,
         "Distribution": Distribution,
         "torch": torch,
-        "soft_clip": soft_clip,
+        "scale_from_log": scale_from_log,
     }
     exec(compile(code, "CONTRIBUTING.md", "exec"), names)
-    d = names["Poisson"](nn.Linear(2, 1))(torch.randn(3, 2))
-    mass = d.log_prob(torch.arange(60.0)[:, None, None].expand(60, 3, 1)).exp().sum(0)
-    torch.testing.assert_close(mass, torch.ones(3))
+    d = names["Rayleigh"](Constant(torch.zeros(1)))(torch.zeros(1, 2))
+    step = 12 / 20000
+    points = (torch.arange(20000) + 0.5) * step
+    assert float(d.log_prob(points[:, None, None]).exp().sum() * step) == pytest.approx(1, abs=1e-4)
 
 
 def test_the_rooms_of_the_contributing_guide_are_the_folder():

@@ -64,7 +64,7 @@ def data(*shape: int, dtype=torch.float32) -> torch.Tensor:
 
 RECIPES = [
     {"likelihood": likelihood, "posterior": posterior, "network": network, "scale": scale}
-    for likelihood in rp.recipes.LIKELIHOODS
+    for likelihood in ("bernoulli", "continuous_bernoulli", "gaussian")  # the others: test_laws, test_recipes
     for posterior in rp.recipes.POSTERIORS
     for network in rp.recipes.NETWORKS
     for scale in ((0.3, "shared", "elementwise", "predicted") if likelihood == "gaussian" else (1.0,))

@@ -30,8 +30,10 @@ DATA = {
     "grey floats": (RNG.random((20, 4)), "continuous_bernoulli", None),
     "a real table": (REAL, "gaussian", None),
     "a real table of half precision": (REAL.astype("f2"), "gaussian", None),
-    "a table of whole numbers": (COUNTS, "gaussian", None),
-    "a table of unsigned numbers": (COUNTS.astype("u2"), "gaussian", None),
+    "a table of whole numbers": (COUNTS, "negative_binomial", None),
+    "a table of unsigned numbers": (COUNTS.astype("u2"), "negative_binomial", None),
+    "a table of whole numbers that vary little": (RNG.integers(0, 5, (200, 4)), "gaussian", None),
+    "a table of whole numbers far from 0": (COUNTS + 1950, "gaussian", None),
     "a table of numbers of either sign": (COUNTS - 20, "gaussian", None),
 }
 
@@ -46,7 +48,7 @@ def test_the_likelihood_that_fits(kind):
     assert any(likelihood in note for note in notes)
     data = schema.dataset(Source(x, "x.npy"))
     scaled = data.grey(data.x, torch.empty(0, dtype=torch.float64))
-    if likelihood != "gaussian":
+    if likelihood not in ("gaussian", "negative_binomial"):
         assert scaled.min() >= 0
         assert scaled.max() <= 1
     restored = schema.restore(scaled)
@@ -82,10 +84,10 @@ class TestChoices:
     def test_whole_numbers_beyond_pixels_are_refused(self):
         for value in (256, 4000, -1):
             x = GREY8.astype("i4")
-            x[3, 1, 1] = value
+            x[3, 1] = 0, value, 200
             refused(lambda x=x: infer(Source(x, "x.npy")), "x.npy", str(value), "0..255", "pixel_max", "gaussian")
             refused(lambda x=x: infer(Source(x.reshape(20, 9), "x"), "bernoulli"), str(value), "0..255")
-            assert infer(Source(x.reshape(20, 9), "x"))[1] == "gaussian"
+            assert infer(Source(x.reshape(20, 9), "x"))[1] == ("gaussian" if value < 0 else "negative_binomial")
 
     def test_unknown_names_and_impossible_data(self):
         refused(lambda: infer(Source(REAL, "x"), "gausian"), "'gausian'", "did you mean 'gaussian'")

@@ -20,6 +20,11 @@ def required(text: str, **more: Any) -> Any:
 
 _DATA = ".npy .npz .csv .tsv .parquet, an idx file (.gz too), a folder of images, or: digits"
 _RUN = "the folder of a trained model"
+_LIKELIHOOD = (  # data.schema.LIKELIHOODS, which would import numpy and torch for a line of help
+    "auto (reads the data and says why), bernoulli, continuous_bernoulli, discretized_logistic, "
+    "discretized_logistic_mixture, gaussian, laplace, student_t, log_normal, beta, poisson, negative_binomial, "
+    "zero_inflated_poisson, zero_inflated_negative_binomial, multinomial, categorical or ordinal"
+)
 _SEED = "decides all randomness: 0 to 2**32 - 1"
 _K = "samples of z for each row"
 
@@ -31,10 +36,10 @@ class TrainOptions:
     data: str = required(_DATA, positional=True)
     out: str = required("the run folder to make")
     labels: str | None = option(None, "a file with a label for each row, or a column to leave out as label")
-    likelihood: str = option("auto", "bernoulli, continuous_bernoulli or gaussian; auto reads the data and says why")
+    likelihood: str = option("auto", _LIKELIHOOD)
     binarize: str | None = option(None, "grey values to 0 and 1: dynamic (a fresh draw at each visit) or threshold")
     pixel_max: float | None = option(None, "the value of white, where grey values are whole numbers")
-    scale: str = option("auto", "the gaussian's: a number, shared, elementwise or predicted")
+    scale: str = option("auto", "of real data or grey levels: a number, shared, elementwise or predicted")
     posterior: str = option("diagonal", "diagonal, full (covariance) or point (a plain autoencoder)")
     network: str = option("mlp", "mlp or conv")
     hidden: list[int] = option([400], "sizes of the hidden layers of an mlp: 400 or 400,200")

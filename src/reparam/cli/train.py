@@ -105,16 +105,7 @@ def _absolute(path: str) -> str:
 
 def build(plan: TrainOptions, data: Dataset) -> VAE:
     """The model of these options, with weights that the seed decides."""
-    details: dict[str, Any] = {}
-    x = data.x
-    if plan.likelihood == "gaussian":
-        details["scale"] = _scale(plan.scale)
-        if data.pixel_max is None:
-            details |= _standardisation(x, details["scale"])
-        else:
-            details["mean"] = _mean(x) / data.pixel_max
-    else:
-        details["mean"] = _mean(x) / (data.pixel_max or 1.0)
+    details = _details(plan, data)
     with seeding.seeded(plan.seed):
         return recipes.vae(
             data.event_shape,
@@ -127,6 +118,22 @@ def build(plan: TrainOptions, data: Dataset) -> VAE:
             activation=plan.activation,
             **details,
         )
+
+
+def _details(plan: TrainOptions, data: Dataset) -> dict[str, Any]:
+    """What the likelihood takes from the data: where it starts, their units, and the number of classes or levels."""
+    details: dict[str, Any] = {}
+    if plan.likelihood in (*recipes.STANDARDIZED, "log_normal", "discretized_logistic"):
+        details["scale"] = _scale(plan.scale)
+    if plan.likelihood in recipes.STANDARDIZED and data.pixel_max is None:
+        return details | _standardisation(data.x, details["scale"])
+    if plan.likelihood in ("categorical", "ordinal"):
+        details["classes"] = max(2, int(data.x.max()) + 1)
+    if plan.likelihood.startswith("discretized_logistic") and data.pixel_max:
+        details["levels"] = round(data.pixel_max) + 1
+    if plan.likelihood.endswith("negative_binomial"):
+        details["dispersion"] = "elementwise" if len(data.event_shape) == 1 else "shared"
+    return details | {"mean": _mean(data.x) / (data.pixel_max or 1.0)}
 
 
 def _scale(text: str) -> float | str:

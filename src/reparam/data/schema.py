@@ -143,7 +143,12 @@ def _fault(raw: dict[str, Any]) -> str | None:
     )
 
 
-LIKELIHOODS = ("auto", "bernoulli", "continuous_bernoulli", "gaussian")
+_PIXELS = ("bernoulli", "continuous_bernoulli", "discretized_logistic", "discretized_logistic_mixture")
+_WHOLE = (  # of whole numbers, which no white divides
+    "poisson", "negative_binomial", "zero_inflated_poisson", "zero_inflated_negative_binomial", "multinomial",
+    "categorical", "ordinal",
+)  # fmt: skip
+LIKELIHOODS = ("auto", *_PIXELS, "gaussian", "laplace", "student_t", "log_normal", "beta", *_WHOLE)
 
 
 def infer(
@@ -164,17 +169,24 @@ def infer(
     if x.ndim < 2 or x.size == 0:
         Dataset(x)  # gives the reason
     white = source.pixel_max if pixel_max is None else pixel_max
-    if white is None and x.dtype.kind in "iu":
+    if likelihood in _WHOLE:
+        white = None
+    elif white is None and x.dtype.kind in "iu":
         white, note = _white(source, likelihood, binarize)
         notes += note
     low, high = float(x.min()), float(x.max())
     binary = _is_binary(x, white or 1.0)
     grey = white is not None or (low >= 0 and high <= 1)
     if likelihood == "auto":
-        likelihood = "bernoulli" if binary or binarize else "continuous_bernoulli" if grey else "gaussian"
+        likelihood = (
+            "bernoulli" if binary or binarize else "continuous_bernoulli" if grey
+            else "negative_binomial" if _is_counts(x) else "gaussian"
+        )  # fmt: skip
         reason = (
             "the data are 0 and 1" if binary else f"grey values are made binary ({binarize})" if binarize
-            else "grey values between black and white" if grey else "real numbers"
+            else "grey values between black and white" if grey
+            else "whole numbers from 0 whose variance is above their mean: counts" if likelihood == "negative_binomial"
+            else "real numbers"
         )  # fmt: skip
         notes.append(f"likelihood {likelihood}: {reason}")
     if binary and binarize:
@@ -189,13 +201,24 @@ def _is_binary(x: np.ndarray, white: float) -> bool:
     return bool(((sample == 0) | (sample == white)).all()) and bool(((x == 0) | (x == white)).all())
 
 
+def _is_counts(x: np.ndarray) -> bool:
+    """Whether a table of whole numbers starts at 0 and, in most columns, varies more than a Poisson would.
+
+    Years, codes and grades do not; of a negative binomial it is true for every mixture of means.
+    """
+    if x.dtype.kind not in "iu" or x.ndim != 2 or x.min() != 0:
+        return False
+    y = x.astype(np.float64)
+    return bool(np.mean(y.var(0) > y.mean(0)) > 0.5)
+
+
 def _white(source: Source, likelihood: str, binarize: str | None) -> tuple[float | None, list[str]]:
     """The value of white for whole numbers, where pixels are expected, and a sentence where it was guessed."""
     x = source.x
     low, high = int(x.min()), int(x.max())
     if low >= 0 and high <= 1:
         return 1.0, []
-    expected = source.is_image or x.dtype == np.uint8 or binarize or likelihood in ("bernoulli", "continuous_bernoulli")
+    expected = source.is_image or x.dtype == np.uint8 or binarize or likelihood in _PIXELS
     if not expected or (likelihood == "gaussian" and not source.is_image and x.dtype != np.uint8):
         return None, []
     if low < 0 or high > 255:

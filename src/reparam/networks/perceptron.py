@@ -119,3 +119,16 @@ class Rescale(nn.Module):
         """The network's output for the rescaled input."""
         out: Tensor = self.net((x - self.loc) / self.spread, *c)
         return out
+
+
+class Log1p(nn.Module):
+    """log(1 + x) before another network: counts and positive numbers of many sizes become numbers of order one."""
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, x: Tensor, *c: Tensor) -> Tensor:
+        """The output of the network for log(1 + x)."""
+        out: Tensor = self.net(x.log1p(), *c)
+        return out

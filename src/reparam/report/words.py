@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from reparam import likelihoods
 from reparam.data import Schema
-from reparam.likelihoods import Bernoulli
 from reparam.posteriors import Point
 from reparam.run import describe
 from reparam.train import History
@@ -82,10 +82,24 @@ _ESTIMATE = {
 }
 
 
+_DISCRETE = (
+    likelihoods.Bernoulli,
+    likelihoods.Binomial,
+    likelihoods.Categorical,
+    likelihoods.DiscretizedLogistic,
+    likelihoods.MixtureOfDiscretizedLogistics,
+    likelihoods.Multinomial,
+    likelihoods.NegativeBinomial,
+    likelihoods.Ordinal,
+    likelihoods.Poisson,
+    likelihoods.ZeroInflated,
+)
+
+
 def evaluation_rows(facts: Facts) -> list[Row]:
     """Every number of the evaluation, the most telling first, each with a sentence for a newcomer."""
     e, get = facts.evaluation, facts.evaluation.get
-    density = "" if isinstance(facts.vae.likelihood, Bernoulli) else (
+    density = "" if isinstance(facts.vae.likelihood, _DISCRETE) else (
         " The data are real numbers, so p(x) is a density: its logarithm may exceed zero and depends on the unit of x."
     )  # fmt: skip
     none = " It does not exist here: q(z|x) of an autoencoder is a point and has no density."
@@ -141,6 +155,13 @@ _PARTS = {
     "likelihoods.Bernoulli": "Bernoulli, for binary data",
     "likelihoods.ContinuousBernoulli": "continuous Bernoulli, for values between 0 and 1",
     "likelihoods.Gaussian": "Gaussian",
+    "likelihoods.Laplace": "Laplace",
+    "likelihoods.StudentT": "Student's t, for data with outliers",
+    "likelihoods.LogNormal": "log-normal, for positive data",
+    "likelihoods.Poisson": "Poisson, for counts",
+    "likelihoods.NegativeBinomial": "negative binomial, for counts",
+    "likelihoods.DiscretizedLogistic": "discretised logistic, for grey levels",
+    "likelihoods.MixtureOfDiscretizedLogistics": "mixture of discretised logistics, for grey levels",
 }
 _SCALES = {
     "shared": "one learned scale",
@@ -153,7 +174,7 @@ def model_rows(facts: Facts) -> list[Row]:
     """The parts of the model, from the description in the run's configuration."""
     spec = facts.config.get("model") or describe(facts.vae)
     prior, likelihood, posterior = (_table(spec, name) for name in ("prior", "likelihood", "posterior"))
-    inner = _table(likelihood, "likelihood") or likelihood
+    inner = _table(likelihood, "likelihood") or _table(likelihood, "inner") or likelihood
     dims = "" if facts.latent_dim is None else f", {plural(facts.latent_dim, 'dimension')}"
     count = sum(p.numel() for p in facts.vae.parameters())
     return [
@@ -181,10 +202,12 @@ def _units(schema: Schema) -> str:
 def _part(spec: Mapping[str, Any]) -> str:
     """A distribution in words; a class that this file does not know is given by its name."""
     kind = str(spec.get("type", "unknown"))
+    if kind == "likelihoods.ZeroInflated":
+        return _part(_table(spec, "inner")) + ", with extra zeros"
     if kind == "likelihoods.Standardized":
         return _part(_table(spec, "likelihood")) + ", of standardised data"
     words = _PARTS.get(kind, kind.rpartition(".")[2].removeprefix("unlisted:"))
-    if kind != "likelihoods.Gaussian":
+    if "scale" not in spec:
         return words
     scale = spec.get("scale", 1.0)
     fixed = "fixed scales" if isinstance(scale, Mapping) else f"scale {scale}"
@@ -201,6 +224,8 @@ def _network(spec: Mapping[str, Any]) -> str:
     get = spec.get
     if kind == "networks.Rescale":
         return _network(_table(spec, "net")) + ", on standardised inputs"
+    if kind == "networks.Log1p":
+        return _network(_table(spec, "net")) + ", on log(1 + x)"
     if kind == "networks.MLP":
         return f"fully connected, {sizes(get('inputs'), *get('hidden', ()), get('outputs'))}, {get('activation')}"
     if kind in ("networks.ConvEncoder", "networks.ConvDecoder"):

@@ -20,7 +20,7 @@ _OWN: dict[str, Callable[..., nn.Module]] = {
     **{f"priors.{n}": getattr(priors, n) for n in priors.__all__},
     **{f"posteriors.{n}": getattr(posteriors, n) for n in posteriors.__all__},
     **{f"likelihoods.{n}": getattr(likelihoods, n) for n in likelihoods.__all__ if n != "Likelihood"},
-    **{f"networks.{n}": getattr(networks, n) for n in ("MLP", "ConvEncoder", "ConvDecoder", "Rescale")},
+    **{f"networks.{n}": getattr(networks, n) for n in ("MLP", "ConvEncoder", "ConvDecoder", "Log1p", "Rescale")},
 }
 _CONV = ("in_channels", "out_channels", "kernel_size", "stride", "padding", "dilation", "groups", "padding_mode")
 _TORCH: dict[type[nn.Module], tuple[str, ...]] = {

@@ -13,7 +13,6 @@ from reparam import seeding
 from reparam.data import Dataset, as_dataset
 from reparam.errors import InputError
 from reparam.evaluate.draws import evaluating
-from reparam.likelihoods import Gaussian
 from reparam.objectives import Objective
 from reparam.schedules import Schedule, checked_weight
 from reparam.vae import VAE, reference
@@ -101,8 +100,8 @@ def _trial(vae: VAE, objective: Objective, data: Dataset, like: Tensor) -> None:
 
 def _warn_of_constants(vae: VAE, data: Dataset, like: Tensor) -> None:
     """A learned scale of an element that never changes shrinks towards zero and the likelihood towards infinity."""
-    learns = [m for m in vae.likelihood.modules() if isinstance(m, Gaussian) and m.learns_scale]
-    if not learns or learns[0].scale == "shared":
+    learns = [m for m in vae.likelihood.modules() if getattr(m, "learns_scale", False)]
+    if not learns or learns[0].kind == "shared":
         return
     constant = (data.x == data.x[:1]).all(0)
     if bool(constant.any()):

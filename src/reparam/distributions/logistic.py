@@ -1,0 +1,134 @@
+"""The logistic distribution cut into bins, with all of its mass in them, in log space."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.distributions import Distribution
+from torch.nn.functional import logsigmoid
+
+from reparam.distributions.element import Element, Levels
+
+
+def log_mass(below: Tensor, above: Tensor, width: Tensor) -> Tensor:
+    """log(σ(above) - σ(below)) for above = below + width, width > 0, exact for every place and width.
+
+    σ(b) - σ(a) = σ(b) σ(-a) (1 - exp(a - b)): three factors, none of which cancels.
+    """
+    return logsigmoid(above) + logsigmoid(-below) + torch.log(-torch.expm1(-width))
+
+
+class DiscretizedLogistic(Element):
+    """A logistic rounded to the levels 0, s, 2s, ..., ``maximum``, s = maximum / (levels - 1) (Salimans et al. 2017).
+
+    The first and the last bin hold the tails, so that the levels sum to one.
+
+    Shapes: loc and scale (*batch), in the units of ``maximum``, event ().
+    """
+
+    def __init__(self, loc: Tensor, scale: Tensor, *, levels: int, maximum: float) -> None:
+        self.levels, self.maximum, self.step = levels, maximum, maximum / (levels - 1)
+        super().__init__(loc, scale, levels=levels, maximum=maximum)
+
+    @property
+    def support(self) -> Any:
+        """The levels."""
+        return Levels(self.levels, self.maximum)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """Log probability of the level nearest to the value, in nats."""
+        loc, scale = self.parameters
+        k = (value / self.step).round()
+        below, above = (((k + half) * self.step - loc) / scale for half in (-0.5, 0.5))
+        first, last = k < 0.5, k > self.levels - 1.5
+        middle = log_mass(below, above, self.step / scale)
+        return torch.where(first, logsigmoid(above), torch.where(last, logsigmoid(-below), middle))
+
+    def moment(self, function: Callable[[Tensor], Tensor]) -> Tensor:
+        """The mean of a function of the value, as a sum over the levels, one at a time: no tensor grows."""
+        total = torch.zeros_like(self.parameters[0])
+        for k in range(self.levels):
+            value = torch.full_like(total, k * self.step)
+            total = total + function(value) * self.log_prob(value).exp()
+        return total
+
+    @property
+    def mean(self) -> Tensor:
+        """The mean of the levels, which is not loc."""
+        return self.moment(lambda x: x)
+
+    @property
+    def variance(self) -> Tensor:
+        """The variance of the levels."""
+        mean = self.mean
+        return self.moment(lambda x: (x - mean).square())
+
+    @property
+    def mode(self) -> Tensor:
+        """The level nearest to loc, or an end where the tail holds more."""
+        ends = [torch.zeros_like(self.parameters[0]), torch.full_like(self.parameters[0], self.maximum)]
+        candidates = torch.stack([self._level(self.parameters[0]), *ends])
+        return candidates.gather(0, self.log_prob(candidates).argmax(0, keepdim=True)).squeeze(0)
+
+    def _level(self, value: Tensor) -> Tensor:
+        """The smallest level whose bin does not end below the value."""
+        return (value / self.step - 0.5).ceil().clamp(0, self.levels - 1) * self.step
+
+    def icdf(self, value: Tensor) -> Tensor:
+        """The smallest level at which the distribution function reaches the value."""
+        loc, scale = self.parameters
+        return self._level(loc + scale * torch.logit(value))
+
+    def sample(self, sample_shape: Any = torch.Size()) -> Tensor:
+        """Samples, without gradient."""
+        with torch.no_grad():
+            return self.icdf(self._uniform(sample_shape))
+
+
+class LogisticMixture(Distribution):
+    """A mixture along the last batch dimension of its components, with log-weights that need no normalisation.
+
+    Shapes: log_weights (*batch, n); components with batch (*batch, n) and event (); event ().
+    """
+
+    arg_constraints: dict[str, Any] = {}  # noqa: RUF012 (torch's own convention)
+
+    def __init__(self, log_weights: Tensor, components: Distribution) -> None:
+        self.log_weights, self.components = log_weights.log_softmax(-1), components
+        super().__init__(log_weights.shape[:-1], validate_args=False)
+
+    def expand(self, batch_shape: Any, _instance: Any = None) -> LogisticMixture:
+        """The same distribution with a larger batch shape."""
+        shape = (*batch_shape, self.log_weights.shape[-1])
+        return LogisticMixture(self.log_weights.expand(shape), self.components.expand(shape))
+
+    @property
+    def support(self) -> Any:
+        """That of the components."""
+        return self.components.support
+
+    @property
+    def mean(self) -> Tensor:
+        """The weighted mean of the means."""
+        return (self.log_weights.exp() * self.components.mean).sum(-1)
+
+    @property
+    def variance(self) -> Tensor:
+        """Within the components, and between them."""
+        means, weights = self.components.mean, self.log_weights.exp()
+        between = (means - (weights * means).sum(-1, keepdim=True)).square()
+        return (weights * (self.components.variance + between)).sum(-1)
+
+    def sample(self, sample_shape: Any = torch.Size()) -> Tensor:
+        """Samples, without gradient: of a component drawn by its weight."""
+        with torch.no_grad():
+            x = self.components.sample(sample_shape)
+            noise = -torch.empty_like(x).exponential_().log()  # Gumbel: the largest is a draw by weight
+            return x.gather(-1, (self.log_weights + noise).argmax(-1, keepdim=True)).squeeze(-1)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """Log probability or density, in nats."""
+        return torch.logsumexp(self.log_weights + self.components.log_prob(value.unsqueeze(-1)), -1)
