@@ -217,6 +217,9 @@ def bdmc(
     plan, k = Annealing(steps, leapfrog, start, schedule), sample_count(k)
     if isinstance(n, bool) or not isinstance(n, int) or n < 1:
         raise InputError(f"the number of data n must be a whole number of at least 1, not {n!r}")
+    for i, c in enumerate(contexts):
+        if len(c) != n:
+            raise InputError(f"context {i} has {len(c)} rows, and n is {n}: each datum needs its own")
     like = reference(vae)
     with evaluating(vae):
         given = tuple(c.to(like.device) for c in contexts)
@@ -226,8 +229,6 @@ def bdmc(
             z = p.sample((n,)) if p.batch_shape == () else p.sample()
             x = vae.likelihood(z, *given).sample()
         data = as_dataset(x.cpu(), contexts)
-        if len(data) != n:
-            raise InputError(f"contexts for {len(data)} data were given, and n is {n}: they must agree")
         lower, upper = [], []
         for at, forward, backward in plan.chains(vae, data, k, seed, "", chunk, z):
             lower.append((at, forward))

@@ -74,10 +74,11 @@ def _log_p(vae: VAE, x: Tensor, c: tuple[Tensor, ...], call: int) -> float:
     p = vae.prior(*c)
     require_real(p, "quadrature")
 
-    def log_joint(z: Tensor) -> Tensor:
+    def log_joint(z: Tensor) -> tuple[Tensor, Tensor]:
         z = z.unsqueeze(1).to(x.device)
         p_x = vae.likelihood(z, *(t.expand(len(z), *t.shape) for t in c))
-        return (p_x.log_prob(x) + p.log_prob(z)).squeeze(1).double().cpu()
+        log_pz, log_px = (t.squeeze(1).double().cpu() for t in (p.log_prob(z), p_x.log_prob(x)))
+        return log_pz, log_px
 
     with seeding.seeded(0):
         z = p.sample((_LOCATE,)).double().cpu().reshape(_LOCATE, -1)
