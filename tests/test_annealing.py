@@ -361,3 +361,21 @@ def test_what_cannot_be_annealed_is_refused():
         other = model.vae(rp.posteriors.DiagonalGaussian(Constant(torch.zeros(4))), prior)
         refused(ais(other), "real vectors", "importance")
         refused(lambda other=other: rp.evaluate.bdmc(other, 3, 2), "real vectors")
+
+
+def test_no_noise_is_used_twice(monkeypatch):
+    """Starts, pilot, chains forward and backward, groups of them, repeats, strata: each generator has a key of its own."""
+    used, row_keys = [], rp.evaluate.draws.seeding.row_keys
+
+    def recorded(*given):
+        keys = row_keys(*given)
+        used.extend(keys)
+        return keys
+
+    monkeypatch.setattr("reparam.seeding.row_keys", recorded)
+    vae, x = curved(), torch.randn(3, 4)
+    rp.evaluate.bdmc(vae, 3, 40, steps=3)
+    rp.evaluate.log_likelihood(vae, x, 40, "ais", steps=3, repeats=2)
+    rp.evaluate.log_likelihood(vae, x, 2500, "mixture", alpha=0.5, repeats=2)
+    # 3 rows x (bdmc: 3 groups x start, forward, backward, and 2 for the pilot; ais: twice 3 x 2 and 2; mixture: 2 x 4)
+    assert len(used) == len(set(used)) == 3 * (11 + 16 + 8)
