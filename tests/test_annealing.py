@@ -364,7 +364,7 @@ def test_what_cannot_be_annealed_is_refused():
 
 
 def test_no_noise_is_used_twice(monkeypatch):
-    """Starts, pilot, chains forward and backward, groups of them, repeats, strata: each generator has a key of its own."""
+    """Starts, pilot, chains forward and backward, groups, repeats, strata: each generator has a key of its own."""
     used, row_keys = [], rp.evaluate.draws.seeding.row_keys
 
     def recorded(*given):
