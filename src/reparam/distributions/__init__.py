@@ -3,6 +3,7 @@
 from reparam.distributions import kl as _kl  # registers the closed forms
 from reparam.distributions.affine import Affine
 from reparam.distributions.autoregressive import autoregressive
+from reparam.distributions.blend import Blend
 from reparam.distributions.classes import Categorical, Multinomial, ordinal
 from reparam.distributions.continuous import Beta, LogNormal, StudentT
 from reparam.distributions.continuous_bernoulli import ContinuousBernoulli
@@ -21,6 +22,7 @@ __all__ = [
     "Affine",
     "Beta",
     "Binomial",
+    "Blend",
     "Categorical",
     "ContinuousBernoulli",
     "Delta",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Literal
@@ -12,10 +13,12 @@ from torch.distributions import Distribution
 
 from reparam import seeding
 from reparam.data import Dataset
-from reparam.distributions import from_standard_normal
+from reparam.distributions import Blend, from_standard_normal
+from reparam.objectives import require_density
 from reparam.vae import VAE, Draw, reference
 
-Proposal = Literal["posterior", "prior"]
+Role = Literal["posterior", "prior"]
+Proposal = Literal["posterior", "prior", "mixture"]
 
 # Noise comes in blocks of this many samples of one row, each block with its own key: the samples of a row depend
 # on its content, the seed and k, and never on how they are cut into calls.
@@ -60,22 +63,50 @@ def draws(
     proposal: Proposal,
     call: int | None = None,
     whole: bool = False,
+    *,
+    alpha: float = 0.1,
+    stream: str = "",
 ) -> Iterator[tuple[slice, Draw]]:
     """Draws of k samples for each row, cut into calls; ``whole`` keeps the k samples of a row in one draw.
 
-    ``q`` of a draw is the proposal, so that ``log_w`` are its importance weights. Values outside the likelihood's
-    support are refused.
+    ``q`` of a draw is the proposal, so that ``log_w`` are its importance weights. ``alpha`` is the share of the prior
+    in "mixture". Draws of another ``stream`` are independent. Values outside the likelihood's support are refused.
     """
     like = reference(vae)
     call = rows_per_call(vae, data) if call is None else call
     samples = k if whole else min(k, _NOISE_BLOCK, call)
     for at, x, c in batches(data, like, max(1, call // samples), seed):
         vae.check(x, *c, columns=data.columns, first_row=at.start)
-        q = vae.posterior(x, *c) if proposal == "posterior" else vae.prior(*c)
-        parts = (_sample(vae, q, proposal, x, c, block, size, seed) for block, size in _blocks(k))
+        q, strata = _strata(vae, proposal, k, alpha, x, c)
+        parts = (
+            sample_rows(vae, r, role, x, c, seeding.row_keys(x, seed, f"{stream}{noise} {block}"), size)
+            for r, role, count, noise in strata
+            for block, size in _blocks(count)
+        )
         for z in [torch.cat(list(parts))] if whole else parts:
             for part in z.split(samples):
                 yield at, vae.at(part, x, *c, q=q, check=False)
+
+
+def _strata(
+    vae: VAE, proposal: Proposal, k: int, alpha: float, x: Tensor, c: tuple[Tensor, ...]
+) -> tuple[Distribution, list[tuple[Distribution, Role, int, str]]]:
+    """The proposal's density, and what is sampled: (distribution, its role, how many, a name for the noise).
+
+    The mixture is not drawn sample by sample: the shares of its components are fixed, which has less variance. With
+    the density of the mixture by these very shares in the denominator (the balance heuristic of Veach & Guibas 1995)
+    the mean weight is unbiased: Σ_i n_i/k E_i[f / Σ_j n_j/k p_j] = ∫ f.
+    """
+    if proposal != "mixture":
+        r = vae.posterior(x, *c) if proposal == "posterior" else vae.prior(*c)
+        return r, [(r, proposal, k, "noise")]
+    q, p = vae.posterior(x, *c), vae.prior(*c)
+    require_density(q, "a mixture with the posterior")
+    from_prior = math.ceil(alpha * k)  # rounded up: no weight exceeds p(x|z) / alpha
+    if from_prior == k:
+        return p, [(p, "prior", k, "defence")]
+    blend = Blend([q, p], [1 - from_prior / k, from_prior / k])
+    return blend, [(q, "posterior", k - from_prior, "noise"), (p, "prior", from_prior, "defence")]
 
 
 def _blocks(k: int) -> Iterator[tuple[int, int]]:
@@ -83,29 +114,21 @@ def _blocks(k: int) -> Iterator[tuple[int, int]]:
         yield block, min(_NOISE_BLOCK, k - start)
 
 
-def _sample(
-    vae: VAE,
-    q: Distribution,
-    proposal: Proposal,
-    x: Tensor,
-    c: tuple[Tensor, ...],
-    block: int,
-    size: int,
-    seed: int,
+def sample_rows(
+    vae: VAE, r: Distribution, role: Role, x: Tensor, c: tuple[Tensor, ...], keys: list[int], size: int
 ) -> Tensor:
-    """Samples (size, B, D) of the proposal: by its reparameterization of the rows' noise, else row by row."""
-    keys = seeding.row_keys(x, seed, f"noise {block}")
-    z = from_standard_normal(q, seeding.normal(keys, (size, q.event_shape[-1]), x).movedim(0, 1))
-    return _row_by_row(vae, proposal, keys, size, x, c) if z is None else z
+    """Samples (size, B, D) of the posterior or prior: by its reparameterization of the rows' noise, else row by row."""
+    z = from_standard_normal(r, seeding.normal(keys, (size, r.event_shape[-1]), x).movedim(0, 1))
+    return _row_by_row(vae, role, keys, size, x, c) if z is None else z
 
 
-def _row_by_row(vae: VAE, proposal: Proposal, keys: list[int], size: int, x: Tensor, c: tuple[Tensor, ...]) -> Tensor:
+def _row_by_row(vae: VAE, role: Role, keys: list[int], size: int, x: Tensor, c: tuple[Tensor, ...]) -> Tensor:
     """For distributions whose draws no given noise decides: each row is drawn alone, with its key as seed."""
     columns = []
     for i, key in enumerate(keys):
         row = [t[i : i + 1] for t in (x, *c)]
-        q = vae.posterior(*row) if proposal == "posterior" else vae.prior(*row[1:])
+        r = vae.posterior(*row) if role == "posterior" else vae.prior(*row[1:])
         with seeding.seeded(key):
-            z = q.sample((size,))
+            z = r.sample((size,))
         columns.append(z.reshape(size, 1, -1))
     return torch.cat(columns, 1)

@@ -1,0 +1,114 @@
+"""Models that are linear and Gaussian by their structure, and their marginal in closed form."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.distributions import Distribution, Independent, LowRankMultivariateNormal, MultivariateNormal, Normal
+
+from reparam.distributions import Affine, unwrap
+from reparam.likelihoods import Gaussian, Standardized
+from reparam.networks import MLP, Rescale
+from reparam.shapes import Float
+from reparam.vae import VAE, reference
+
+Map = tuple[Tensor, Tensor]  # W (E, D) and b (E,): z -> W z + b
+
+
+def affine_map(net: nn.Module, dim: int) -> Map | None:
+    """W and b of a network that is affine because each of its modules is, float64; None if one is not known to be.
+
+    Only the modules' own types count: a subclass, a parametrization or a hook may do anything.
+    """
+    if net._forward_hooks or net._forward_pre_hooks or "forward" in vars(net):
+        return None
+    if type(net) is nn.Linear:
+        w = net.weight.detach().double().cpu()
+        return w, w.new_zeros(len(w)) if net.bias is None else net.bias.detach().double().cpu()
+    if type(net) is nn.Sequential:
+        return _composed(net, dim)
+    if type(net) is MLP and not net.context:
+        return affine_map(net.layers, dim)
+    if type(net) is Rescale and (inner := affine_map(net.net, dim)) is not None:
+        loc, spread = (t.detach().double().cpu().expand(dim) for t in (net.loc, net.spread))
+        return inner[0] / spread, inner[1] - inner[0] @ (loc / spread)
+    if type(net) in (nn.Identity, nn.Flatten, nn.Unflatten):  # another shape of the same numbers, or none
+        return _composed(nn.Sequential(), dim)
+    return None
+
+
+def _composed(layers: nn.Sequential, dim: int) -> Map | None:
+    w, b = torch.eye(dim, dtype=torch.float64), torch.zeros(dim, dtype=torch.float64)
+    for layer in layers:
+        if (step := affine_map(layer, len(b))) is None:
+            return None
+        w, b = step[0] @ w, step[0] @ b + step[1]
+    return w, b
+
+
+@dataclass(frozen=True)
+class GaussianMarginal:
+    """N(mean, F F' + diag scale²), the marginal of x = W z + b + scale * noise for Gaussian z; all float64.
+
+    Shapes: mean and scale (E,), factor (E, D).
+    """
+
+    mean: Tensor
+    factor: Tensor
+    scale: Tensor
+
+    def log_prob(self, x: Float[Tensor, "n e"]) -> Float[Tensor, " n"]:
+        """log p(x), in nats.
+
+        By the singular vectors of F / scale, so that no large numbers cancel where the scale is small.
+        """
+        u, s, _ = torch.linalg.svd(self.factor / self.scale.unsqueeze(-1), full_matrices=False)
+        rest = (x - self.mean) / self.scale
+        along = rest @ u
+        across = rest - along @ u.mT
+        square = across.square().sum(-1) + (along.square() / (1 + s.square())).sum(-1)
+        log_det = 2 * self.scale.log().sum() + torch.log1p(s.square()).sum()
+        return -(square + log_det + len(self.mean) * torch.log(torch.tensor(2 * torch.pi, dtype=torch.float64))) / 2
+
+
+def gaussian_marginal(vae: VAE) -> GaussianMarginal | None:
+    """The marginal p(x) of a linear-Gaussian model without contexts; None unless the structure shows that it is one.
+
+    That is a Gaussian prior, and a Gaussian likelihood (Standardized or not) whose net is affine and whose scale is
+    not predicted by it.
+    """
+    likelihood, p = vae.likelihood, _gaussian(vae.prior())
+    inner = likelihood.likelihood if type(likelihood) is Standardized else likelihood
+    parts = (vae, likelihood, inner)
+    if p is None or type(inner) is not Gaussian or inner.scale == "predicted" or any(m._forward_hooks for m in parts):
+        return None
+    if (found := affine_map(inner.net, len(p[0]))) is None:
+        return None
+    # The scale does not depend on z, nor do the units of Standardized: both can be read at any z.
+    p_x: Distribution = likelihood(reference(vae).new_zeros(1, len(p[0])))
+    units = p_x if isinstance(p_x, Affine) else None
+    base = unwrap(units.base if units is not None else p_x)
+    assert isinstance(base, Normal)
+    scale = base.scale.detach().double().cpu().reshape(-1)
+    w, b = found
+    if units is not None:
+        loc, spread = (t.detach().double().cpu().reshape(-1) for t in (units.loc, units.scale))
+        w, b, scale = spread.unsqueeze(-1) * w, loc + spread * b, spread * scale
+    return GaussianMarginal(w @ p[0] + b, w @ p[1], scale)
+
+
+def _gaussian(p: Distribution) -> Map | None:
+    """Mean and a factor of the covariance of a Gaussian vector, float64; None for others."""
+    base = unwrap(p)
+    if p.batch_shape != () or len(p.event_shape) != 1:
+        return None
+    mean = p.mean.detach().double().cpu()
+    if type(base) is Normal and isinstance(p, Independent):
+        return mean, torch.diag(base.scale.detach().double().cpu())
+    if type(p) is MultivariateNormal:
+        return mean, p.scale_tril.detach().double().cpu()
+    if type(p) is LowRankMultivariateNormal:
+        return mean, torch.linalg.cholesky(p.covariance_matrix.detach().double().cpu())
+    return None

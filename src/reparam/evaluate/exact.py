@@ -1,0 +1,86 @@
+"""log p(x) without sampling: in closed form, or by quadrature."""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch import Tensor
+
+from reparam import seeding
+from reparam.data import Dataset
+from reparam.errors import InputError
+from reparam.evaluate.affine import gaussian_marginal
+from reparam.evaluate.annealing import require_real
+from reparam.evaluate.draws import batches, evaluating, rows_per_call
+from reparam.evaluate.estimate import Estimate
+from reparam.evaluate.quadrature import log_integral
+from reparam.evaluate.weights import Progress
+from reparam.vae import VAE, reference
+
+_LOCATE = 4096  # samples of the prior, by whose quartiles the integral is placed
+
+
+class Exact:
+    """log p(x) to rounding for linear-Gaussian models, and to 1e-6 nats for latent spaces of one or two dimensions.
+
+    Both are computed in float64 from the model's parameters, whatever their dtype. A model is linear-Gaussian if its
+    structure shows it: see :func:`reparam.evaluate.affine.gaussian_marginal`.
+
+    Raises:
+        InputError: when called for another model, or where the quadrature does not settle, naming the row.
+    """
+
+    def __call__(
+        self, vae: VAE, data: Dataset, k: int, seed: int, stream: str, chunk: int | None, progress: Progress | None
+    ) -> Estimate:
+        """The value for each row; ``stream`` plays no part, and k and seed only in grey data that are binarised."""
+        call = rows_per_call(vae, data) if chunk is None else chunk
+        with evaluating(vae):
+            marginal = None if data.contexts else gaussian_marginal(vae)
+            values = []
+            for at, x, c in batches(data, reference(vae), 256, seed):
+                vae.check(x, *c, columns=data.columns, first_row=at.start)
+                if marginal is not None:
+                    values.append(marginal.log_prob(x.double().cpu().flatten(1)))
+                else:
+                    values.append(_by_quadrature(vae, x, c, at.start, call))
+                if progress is not None:
+                    progress(at.stop, len(data))
+        return Estimate.of(torch.cat(values), 1, "exact")
+
+
+def _by_quadrature(vae: VAE, x: Tensor, c: tuple[Tensor, ...], first_row: int, call: int) -> Tensor:
+    """log p(x) of each row, (B,), in a copy of the model in float64."""
+    dim = vae.prior(*c).event_shape[-1]
+    if dim > 2:
+        raise InputError(
+            "exact answers exist for linear-Gaussian models (an affine decoder, a Gaussian prior and a Gaussian "
+            "likelihood whose scale the decoder does not predict) and for latent spaces of one or two dimensions; "
+            f"this one has {dim}: choose method='ais' or 'importance'"
+        )
+    exact = copy.deepcopy(vae).double()
+    rows, contexts = x.double(), tuple(t.double() if t.is_floating_point() else t for t in c)
+    values = []
+    for i in range(len(rows)):
+        try:
+            values.append(_log_p(exact, rows[i : i + 1], tuple(t[i : i + 1] for t in contexts), call))
+        except InputError as error:
+            raise InputError(f"row {first_row + i}: {error}") from error
+    return torch.tensor(values, dtype=torch.float64)
+
+
+def _log_p(vae: VAE, x: Tensor, c: tuple[Tensor, ...], call: int) -> float:
+    p = vae.prior(*c)
+    require_real(p, "quadrature")
+
+    def log_joint(z: Tensor) -> tuple[Tensor, Tensor]:
+        z = z.unsqueeze(1).to(x.device)
+        p_x = vae.likelihood(z, *(t.expand(len(z), *t.shape) for t in c))
+        log_pz, log_px = (t.squeeze(1).double().cpu() for t in (p.log_prob(z), p_x.log_prob(x)))
+        return log_pz, log_px
+
+    with seeding.seeded(0):
+        z = p.sample((_LOCATE,)).double().cpu().reshape(_LOCATE, -1)
+    low, middle, high = torch.quantile(z, torch.tensor([0.25, 0.5, 0.75], dtype=torch.float64), 0)
+    return log_integral(log_joint, middle, (high - low).clamp_min(1e-6), call)

@@ -1,0 +1,116 @@
+"""log p(x), by the method that is asked for."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, Literal, NamedTuple, Protocol
+
+from torch import Tensor
+
+from reparam.data import Dataset, as_dataset
+from reparam.errors import InputError, nearest
+from reparam.evaluate.annealing import Annealing
+from reparam.evaluate.estimate import Estimate
+from reparam.evaluate.exact import Exact
+from reparam.evaluate.importance import Sampling
+from reparam.evaluate.weights import Progress
+from reparam.objectives import sample_count
+from reparam.vae import VAE
+
+
+class Estimator(Protocol):
+    """What a method is once its options are chosen."""
+
+    def __call__(
+        self, vae: VAE, data: Dataset, k: int, seed: int, stream: str, chunk: int | None, progress: Progress | None
+    ) -> Estimate:
+        """The estimate for each row of the data."""
+
+
+class Method(NamedTuple):
+    """A way to log p(x): what makes its estimator, the options that it takes, and its usual k."""
+
+    make: Callable[..., Estimator]
+    options: tuple[str, ...]
+    k: int
+
+
+def _options(make: Callable[..., Any]) -> tuple[str, ...]:
+    return tuple(inspect.signature(make).parameters)
+
+
+METHODS: dict[str, Method] = {
+    "importance": Method(partial(Sampling, "importance"), (), 5000),
+    "prior": Method(partial(Sampling, "prior"), (), 5000),
+    "mixture": Method(partial(Sampling, "mixture"), ("alpha",), 5000),
+    "ais": Method(Annealing, _options(Annealing), 16),
+    "exact": Method(Exact, (), 1),
+}
+
+
+def log_likelihood(
+    vae: VAE,
+    x: Any,
+    k: int | None = None,
+    method: Literal["importance", "prior", "mixture", "ais", "exact"] | str = "importance",
+    seed: int = 0,
+    *,
+    contexts: Sequence[Tensor] = (),
+    chunk: int | None = None,
+    progress: Progress | None = None,
+    repeats: int = 1,
+    **options: Any,
+) -> Estimate:
+    """log p(x) of each datum, in nats. Every method but "exact" is a lower bound in expectation that rises with k.
+
+    ``method`` is one of
+
+    - "importance": log 1/k Σ p(x, z_i) / q(z_i|x), z_i from q(z|x) (Burda et al. 2016, eq. 8);
+    - "prior": log 1/k Σ p(x|z_i), z_i from p(z), plain Monte Carlo, which needs many more samples;
+    - "mixture": proposals from (1 - alpha) q(z|x) + alpha p(z) (Hesterberg 1995), so that no weight exceeds p(x|z) /
+      alpha, however narrow q is. Of k samples ceil(alpha k) come from the prior. Option ``alpha`` (0.1);
+    - "ais": annealed importance sampling by k independent chains, which works where q is poor: see
+      :class:`reparam.evaluate.Annealing`. Options ``steps`` (500), ``leapfrog`` (10), ``start`` ("prior") and
+      ``schedule`` ("sigmoid");
+    - "exact": in closed form for linear-Gaussian models, to 1e-6 nats by quadrature for latent spaces of one or two
+      dimensions, and refused for others; k and seed play no part.
+
+    ``k`` is 5000 unless given, and 16 for "ais". Samples are summed in log space and in float64 as they come, in calls
+    of ``chunk`` decoder rows (chosen to fit caches and about 1 GB unless given; "ais" takes at least 16), which
+    changes the value by rounding only ("ais": rounding may turn an acceptance). ``repeats`` averages that many
+    independent estimates, and their spread is ``stderr_repeats``.
+
+    ``x`` is an array or tensor (N, *event), or a Dataset. The value of a row depends on the row, the seed, k and the
+    options alone. ``progress`` is called with the rows done and the rows in all.
+
+    Raises:
+        InputError: for data outside the likelihood's support, k < 1, an unknown method or option, a posterior without
+            density (Point) where q proposes, and a model for which "exact" has no answer.
+        NonFiniteError: for a model that gives a weight that is not a number.
+    """
+    if method not in METHODS:
+        raise InputError(f"unknown method {method!r}: {nearest(method, METHODS)}")
+    chosen = METHODS[method]
+    for name in options:
+        if name not in chosen.options:
+            takes = nearest(name, chosen.options) if chosen.options else "it takes none"
+            raise InputError(f"method {method!r} has no option {name!r}: {takes}")
+    if chunk is not None and chunk < 1:
+        raise InputError(f"chunk, the decoder rows in one call, must be at least 1, not {chunk}")
+    if isinstance(repeats, bool) or not isinstance(repeats, int) or repeats < 1:
+        raise InputError(f"repeats must be a whole number of at least 1, not {repeats!r}")
+    data, k = as_dataset(x, contexts), sample_count(chosen.k if k is None else k)
+    estimator = chosen.make(**options)
+    return Estimate.over(
+        [
+            estimator(vae, data, k, seed, f"repeat {i} " if i else "", chunk, _shifted(progress, i, repeats, len(data)))
+            for i in range(repeats)
+        ]
+    )
+
+
+def _shifted(progress: Progress | None, i: int, repeats: int, n: int) -> Progress | None:
+    """Progress over all repeats, from that of the i-th."""
+    return progress and (lambda done, _: progress(i * n + done, repeats * n))
