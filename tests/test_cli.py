@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -19,7 +20,7 @@ import torch
 import reparam as rp
 from reparam.cli.main import main
 
-QUICK = ["--epochs", "2", "--hidden", "16", "--latent-dim", "2", "--seed", "1"]
+QUICK = ["--epochs", "2", "--latent-dim", "2", "--seed", "1"]
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -260,6 +261,10 @@ def test_what_auto_chose_is_said(grey_file, tmp_path, capsys):
         (["--objective", "elbow"], "did you mean 'elbo'?"),
         (["--latent-dims", "3"], "did you mean '--latent-dim'?"),
         (["--network", "conv", "--channels", "4,4,4,4,4"], "too many"),
+        (["--network", "conv", "--hidden", "9"], "--hidden is for the network mlp"),
+        (["--channels", "9"], "--channels is for the network conv"),
+        (["--scale", "2"], "has no scale"),
+        (["--k", "0"], "k must be a whole number of at least 1"),
         (["--hidden", "a"], "--hidden takes whole numbers"),
         (["--hidden", "0"], "at least 1"),
         (["--posterior", "point", "--objective", "elbo"], "Reconstruction"),
@@ -336,6 +341,50 @@ def test_other_mistakes_leave_one_line(trained, grey_file, table_file, tmp_path,
     assert not out.exists()
 
 
+def test_a_run_without_a_checkpoint_says_that_it_starts_over(grey_file, tmp_path, capsys):
+    folder = tmp_path / "run"
+    assert run("train", grey_file, "--out", folder, *QUICK) == 0
+    expected = (folder / "model.safetensors").read_bytes()
+    shutil.rmtree(folder / "checkpoints")
+    (folder / "model.safetensors").unlink()
+    assert "reparam resume" in refused(capsys, "evaluate", folder, grey_file)
+    assert run("resume", folder) == 0
+    assert "from the beginning" in capsys.readouterr().err
+    assert (folder / "model.safetensors").read_bytes() == expected
+
+
+def test_resuming_another_model_or_to_fewer_epochs_is_refused(grey_file, tmp_path, capsys):
+    folder = tmp_path / "run"
+    assert run("train", grey_file, "--out", folder, *QUICK) == 0
+    assert "has 2 epochs already" in refused(capsys, "resume", folder, "--epochs", 1)
+    config = (folder / "config.toml").read_text()
+    (folder / "config.toml").write_text(config.replace('activation = "relu"', 'activation = "tanh"'))
+    assert "model = " in refused(capsys, "resume", folder, "--epochs", 3)
+
+
+def test_data_that_float32_cannot_tell_apart_are_refused(tmp_path, capsys):
+    rows = "\n".join(f"{1e9 + i % 7},{i % 5 + 0.5}" for i in range(90))
+    (tmp_path / "t.csv").write_text("time,b\n" + rows + "\n")
+    said = refused(capsys, "train", tmp_path / "t.csv", "--out", tmp_path / "run")
+    assert "column 'time' varies by 1.99 around 1e+09" in said
+    assert "subtract an offset" in said
+
+
+def test_the_elbo_is_below_the_log_likelihood_of_every_method(trained, grey_file, capsys):
+    for method, k in (("importance", 200), ("mixture", 200), ("ais", 2)):
+        capsys.readouterr()
+        assert run("evaluate", trained, grey_file, "--method", method, "--k", k, "--json") == 0
+        numbers = json.loads(capsys.readouterr().out)
+        assert numbers["log_likelihood"] > numbers["elbo"]
+        assert (numbers["method"], numbers["k"]) == (method, k)
+
+
+def test_a_closed_standard_error_does_not_disturb_results(trained, grey_file, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "stderr", None)
+    assert run("evaluate", trained, grey_file, "--k", 5, "--json") == 0
+    assert json.loads(capsys.readouterr().out)["k"] == 5
+
+
 def test_a_failure_while_running_has_status_1(trained, grey_file, monkeypatch, capsys):
     def fail(*args, **options):
         raise RuntimeError("the disk\nis full")
@@ -399,8 +448,9 @@ def test_killed_training_leaves_a_run_that_resumes_to_the_bits_of_one_that_was_n
     _wait_for_epochs(folder, 3)
     process.kill()
     process.wait()
-    assert "reparam resume" in refused(capsys, "evaluate", folder, grey_file)
-    assert run("resume", folder, "--epochs", 5) == 0
-    words = ["--epochs", 5, "--hidden", "32", "--validation", "0.1", "--patience", 4000]
+    assert run("evaluate", folder, grey_file, "--k", 5, "--json") == 0  # saved after its first epoch
+    done = 400  # more than the few epochs that were done when it was killed
+    assert run("resume", folder, "--epochs", done) == 0
+    words = ["--epochs", done, "--hidden", "32", "--validation", "0.1", "--patience", 4000]
     assert run("train", grey_file, "--out", whole, *words) == 0
     assert (folder / "model.safetensors").read_bytes() == (whole / "model.safetensors").read_bytes()

@@ -309,3 +309,21 @@ def test_a_second_interrupt_is_immediate(grey):
         assert stop.asked()
         os.kill(os.getpid(), signal.SIGINT)
         time.sleep(0.01)
+
+
+def test_uint8_of_0_and_1_is_no_grey_and_must_be_named():
+    x = (torch.rand(50, 6) < 0.5).to(torch.uint8)
+    with pytest.raises(InputError, match="pixel_max=1"):
+        rp.fit(model(), x)
+    rp.fit(model(), rp.Dataset(x, pixel_max=1), epochs=1)
+
+
+def test_a_distribution_without_event_dimension_is_refused_by_name():
+    class Prior(rp.Conditional):
+        def forward(self, *c):
+            return torch.distributions.Normal(torch.zeros(2), 1.0)
+
+    vae = model()
+    vae.prior = Prior()
+    with pytest.raises(InputError, match="Independent"):
+        rp.fit(vae, torch.ones(9, 6))

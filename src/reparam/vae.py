@@ -120,6 +120,8 @@ class VAE(nn.Module):
 
         Shapes: contexts (n, ...); the result is (n, *event).
         """
+        if n < 1:
+            raise InputError(f"the number of samples must be at least 1, not {n}")
         p = self.prior(*c)
         z = p.sample((n,)) if p.batch_shape == () else p.sample()
         p_x = self.likelihood(z, *c)

@@ -25,7 +25,8 @@ def prepare(threads: int | None = None) -> None:
 
 def say(text: str) -> None:
     """A line for the person, on standard error, so that standard output holds results alone."""
-    print(text, file=sys.stderr, flush=True)
+    if sys.stderr is not None:  # it may be closed; print would then turn to standard output
+        print(text, file=sys.stderr, flush=True)
 
 
 def opened(folder: str) -> tuple[Run, Schema]:

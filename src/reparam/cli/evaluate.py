@@ -20,6 +20,8 @@ from reparam.posteriors import Point
 from reparam.train import Progress
 from reparam.vae import VAE
 
+_ELBO_K = 20  # samples of the ELBO: enough that its noise does not lift it above the log-likelihood on few rows
+
 
 def evaluate(options: EvaluateOptions) -> int:
     """``reparam evaluate``."""
@@ -42,26 +44,26 @@ def score(options: ScoreOptions) -> int:
     data = dataset(schema, options.data, options.labels, options.binarize)
     estimate = likelihood_of(run.vae, data, options.k, options.method, check_seed(options.seed))
     write_columns(path, {"log_likelihood": estimate.per_datum.numpy(), "ess": estimate.ess.numpy()})
-    say(f"log p(x) of {len(data)} rows in {path}: mean {estimate.value:.3f} ± {estimate.stderr:.3f} nats")
+    say(f"log p(x) of {len(data)} rows in {path}: mean {estimate.value:.3f} nats")
     return 0
 
 
-def likelihood_of(vae: VAE, data: Dataset, k: int, method: str, seed: int, progress: bool | None = None) -> Estimate:
+def likelihood_of(vae: VAE, data: Dataset, k: int | None, method: str, seed: int) -> Estimate:
     """The log-likelihood by the method asked for, with progress."""
     if method == "auto":
         method = "prior" if isinstance(vae.posterior, Point) else "importance"
-    with Progress(len(data), "rows", progress) as bar:
+    with Progress(len(data), "rows") as bar:
         return log_likelihood(vae, data, k, method, seed, progress=lambda done, _: bar.update(done))
 
 
-def measure(vae: VAE, data: Dataset, schema: Schema, k: int, method: str, seed: int) -> dict[str, Any]:
+def measure(vae: VAE, data: Dataset, schema: Schema, k: int | None, method: str, seed: int) -> dict[str, Any]:
     """The numbers of an evaluation, under the names of ``reparam evaluate --json``; None where one does not exist."""
     started = time.monotonic()
     numbers: dict[str, Any] = dict.fromkeys(("elbo", "elbo_stderr", "reconstruction", "kl"))
     if isinstance(vae.posterior, Point):
         numbers["reconstruction"] = objective_value(vae, data, Reconstruction(), seed)["reconstruction"]
     else:
-        terms = elbo_terms(vae, data, 1, seed)
+        terms = elbo_terms(vae, data, min(k or 1, _ELBO_K), seed)
         numbers = {
             "elbo": terms.elbo.value,
             "elbo_stderr": terms.elbo.stderr,
@@ -74,7 +76,7 @@ def measure(vae: VAE, data: Dataset, schema: Schema, k: int, method: str, seed: 
         "log_likelihood": likelihood.value,
         "stderr": likelihood.stderr,
         "method": likelihood.method,
-        "k": k,
+        "k": likelihood.k,
         "ess": float(likelihood.ess.mean()),
         "bits_per_dim": bits_per_dim(likelihood.value, data.event_shape, units),
         "active_units": active_units(posterior_means(vae, data, seed)),
@@ -95,22 +97,32 @@ def _plain(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
+def _method_words(numbers: dict[str, Any]) -> str:
+    names = {"ais": "annealed importance sampling", "exact": "exact", "prior": "Monte Carlo from the prior"}
+    name = names.get(numbers["method"], f"{numbers['method']} sampling")
+    return name if numbers["method"] == "exact" else f"{name}, k = {numbers['k']}"
+
+
 def table(numbers: dict[str, Any], rows: int) -> str:
     """The numbers for a person: one line each, with what it means."""
 
     def line(name: str, value: float | None, said: str, error: float | None = None) -> str:
-        shown = "-" if value is None else f"{value:.3f}" + (f" ± {error:.3f}" if error is not None else "")
+        shown = (
+            "-"
+            if value is None
+            else f"{value:.3f}" + (f" ± {error:.3f}" if error is not None and math.isfinite(error) else "")
+        )
         return f"  {name:<16}{shown:>20}  {said}"
 
     n = numbers
     return "\n".join(
         [
             f"{rows} rows, nats per datum; ± is one standard error",
-            line("log-likelihood", n["log_likelihood"], f"{n['method']} sampling, k = {n['k']}", n["stderr"]),
+            line("log-likelihood", n["log_likelihood"], _method_words(n), n["stderr"]),
             line("ELBO", n["elbo"], "the evidence lower bound, reconstruction - KL", n["elbo_stderr"]),
             line("reconstruction", n["reconstruction"], "expected log p(x|z)"),
             line("KL", n["kl"], "what z tells about x beyond the prior"),
-            line("bits per dim", n["bits_per_dim"], "the log-likelihood for each element, in bits (smaller is better)"),
+            line("bits per dim", n["bits_per_dim"], "of each element, per unit of the data: smaller is better"),
             f"  {'active units':<16}{n['active_units']:>20}  of {n['latent_dim']} latent dimensions",
             f"  {'seconds':<16}{n['seconds']:>20.1f}",
         ]

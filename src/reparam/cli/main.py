@@ -70,12 +70,14 @@ def _let_threads_sleep() -> None:
 
 
 def _fail(message: str, status: int) -> int:
-    print(f"reparam: {' '.join(message.split())}", file=sys.stderr)
+    if sys.stderr is not None:
+        print(f"reparam: {' '.join(message.split())}", file=sys.stderr)
     return status
 
 
 def _show_warning(message: Warning | str, *rest: Any, **more: Any) -> None:
-    print(f"reparam: warning: {message}", file=sys.stderr)
+    if sys.stderr is not None:
+        print(f"reparam: warning: {message}", file=sys.stderr)
 
 
 def _help() -> str:

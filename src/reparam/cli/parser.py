@@ -75,7 +75,7 @@ def _parser(command: str, options: type, words: Sequence[str]) -> ArgumentParser
             default = default if f.default_factory is MISSING else f.default_factory()
             names = [f.metadata["short"]] if "short" in f.metadata else []
             parser.add_argument(
-                *names, _flag(f.name), type=sizes if kind == list[int] else kind, default=default,
+                *names, _flag(f.name), type=sizes if kind in (list[int], list[int] | None) else kind, default=default,
                 required=is_required, help=text, metavar=f.name.upper(),
             )  # fmt: skip
     return parser

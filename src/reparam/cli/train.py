@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 from collections.abc import Callable
 from dataclasses import asdict, replace
@@ -29,6 +30,7 @@ _OWN_FILES = ("config.toml", "model.safetensors", "schema.json", "history.jsonl"
 _OWN_FOLDERS = ("checkpoints", "figures")
 # The report's likelihood comes from a few held-out rows, so that it costs seconds; `evaluate` is for all of them.
 _REPORT_ROWS, _REPORT_K = 1000, 200
+_SCALED = (*recipes.STANDARDIZED, "log_normal", "discretized_logistic")
 _SMALL_STEP = 1 << 24  # multiplications and additions of a step, forward, below which one thread is about as fast
 
 
@@ -60,8 +62,12 @@ def resume(options: ResumeOptions) -> int:
     try:
         plan = TrainOptions(**{**config["options"], "out": options.run, "overwrite": False})
         schema = Schema.from_json((Path(options.run) / "schema.json").read_text(encoding="utf-8"))
-    except (TypeError, OSError) as error:
+    except OSError as error:
+        raise RunFolderError(f"{options.run} has no schema.json to be read: restore it, or train again") from error
+    except TypeError as error:
         raise RunFolderError(f"{Path(options.run) / CONFIG} is damaged: {error}") from error
+    if not (Path(options.run) / "checkpoints" / "last.safetensors").exists():
+        say("the run has no checkpoint yet: it starts from the beginning")
     if options.epochs is not None:
         plan = replace(plan, epochs=options.epochs)
     return _train(plan, read(plan.data, plan.labels), schema, Path(options.run), resume=True)
@@ -82,6 +88,13 @@ def resolve(options: TrainOptions, source: Source) -> tuple[TrainOptions, Schema
     scale = options.scale
     if scale == "auto":
         scale = "elementwise" if len(schema.event_shape) == 1 else "shared"
+    elif likelihood not in _SCALED:
+        raise InputError(f"the likelihood {likelihood} has no scale: leave --scale out, or choose gaussian")
+
+    if options.network == "conv" and options.hidden is not None:
+        raise InputError("--hidden is for the network mlp; conv takes --channels")
+    if options.network == "mlp" and options.channels is not None:
+        raise InputError("--channels is for the network conv; mlp takes --hidden")
     plan = replace(
         options,
         data=options.data
@@ -91,6 +104,8 @@ def resolve(options: TrainOptions, source: Source) -> tuple[TrainOptions, Schema
         likelihood=likelihood,
         objective=objective,
         scale=scale,
+        hidden=options.hidden if options.hidden is not None else [400],
+        channels=options.channels if options.channels is not None else [32, 64],
         k=options.k if options.k is not None else 5 if objective == "iwae" else 1,
         binarize=schema.binarize,
         pixel_max=schema.pixel_max,
@@ -105,6 +120,8 @@ def _absolute(path: str) -> str:
 
 def build(plan: TrainOptions, data: Dataset) -> VAE:
     """The model of these options, with weights that the seed decides."""
+    if len(data) < 2:
+        raise InputError("training needs at least 2 rows; the data have 1")
     details = _details(plan, data)
     with seeding.seeded(plan.seed):
         return recipes.vae(
@@ -113,8 +130,8 @@ def build(plan: TrainOptions, data: Dataset) -> VAE:
             likelihood=plan.likelihood,
             posterior=plan.posterior,
             network=plan.network,
-            hidden=plan.hidden,
-            channels=plan.channels,
+            hidden=plan.hidden or [],
+            channels=plan.channels or [],
             activation=plan.activation,
             **details,
         )
@@ -123,7 +140,7 @@ def build(plan: TrainOptions, data: Dataset) -> VAE:
 def _details(plan: TrainOptions, data: Dataset) -> dict[str, Any]:
     """What the likelihood takes from the data: where it starts, their units, and the number of classes or levels."""
     details: dict[str, Any] = {}
-    if plan.likelihood in (*recipes.STANDARDIZED, "log_normal", "discretized_logistic"):
+    if plan.likelihood in _SCALED:
         details["scale"] = _scale(plan.scale)
     if plan.likelihood in recipes.STANDARDIZED and data.pixel_max is None:
         return details | _standardisation(data.x, details["scale"])
@@ -167,7 +184,7 @@ def threads_for(vae: VAE, batch_size: int) -> int:
 
 def objective_of(plan: TrainOptions) -> Objective:
     """The objective of these options."""
-    k = plan.k or 1
+    k = 1 if plan.k is None else plan.k
     return {"elbo": lambda: ELBO(k, plan.beta), "iwae": lambda: IWAE(k), "reconstruction": lambda: Reconstruction(k)}[
         plan.objective
     ]()
@@ -216,7 +233,8 @@ def finish(folder: Path, vae: VAE, data: Dataset, history: History, schema: Sche
     ended = {"finished": "trained", "early": "stopped early after"}.get(history.stopped, history.stopped)
     say(f"{ended} {len(history)} epochs; best epoch {history.best_epoch}: objective {value:.2f} nats per datum")
     bound, error = evaluation["log_likelihood"], evaluation["stderr"]
-    say(f"log-likelihood on {evaluation['data']}: {bound:.2f} ± {error:.2f} nats (k = {evaluation['k']})")
+    shown = f"{bound:.2f} ± {error:.2f}" if math.isfinite(error) else f"{bound:.2f}"
+    say(f"log-likelihood on {evaluation['data']}: {shown} nats (k = {evaluation['k']})")
     say(f"report: {next((p for p in report if p.suffix == '.html'), folder / 'report.html')}")
 
 

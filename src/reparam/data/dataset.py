@@ -51,6 +51,11 @@ class Dataset:
         if binarize is not None and binarize not in BINARIZE:
             raise InputError(f"unknown binarize {binarize!r}: {nearest(str(binarize), BINARIZE)}")
         self.binarize = binarize
+        if pixel_max is None and self.x.dtype == torch.uint8 and self.x.numel() and int(self.x.max()) == 1:
+            raise InputError(
+                "uint8 data are taken for pixels of 0..255, and these hold 0 and 1 alone: give Dataset(x, pixel_max=1) "
+                "or x.astype(bool), if they are binary; pixel_max=255 if they are dark pixels"
+            )
         if pixel_max is None and self.x.dtype == torch.uint8:
             pixel_max = 255
         if pixel_max is not None and not 0 < pixel_max < math.inf:

@@ -176,7 +176,7 @@ def infer(
         notes += note
     low, high = float(x.min()), float(x.max())
     binary = _is_binary(x, white or 1.0)
-    grey = white is not None or (low >= 0 and high <= 1)
+    grey = white is not None or (low >= 0 and high <= 1 and source.columns is None)
     if likelihood == "auto":
         likelihood = (
             "bernoulli" if binary or binarize else "continuous_bernoulli" if grey

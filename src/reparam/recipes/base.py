@@ -27,7 +27,7 @@ def vae(
     likelihood: str = "bernoulli",
     posterior: str = "diagonal",
     network: str = "mlp",
-    hidden: Sequence[int] = (400,),
+    hidden: int | Sequence[int] = (400,),
     channels: Sequence[int] = (32, 64),
     activation: str = "relu",
     scale: float | str | Tensor | None = None,
@@ -58,6 +58,7 @@ def vae(
     for name, known in ((likelihood, LIKELIHOODS), (posterior, POSTERIORS), (network, NETWORKS)):
         if name not in known:
             raise InputError(f"unknown choice {name!r}: {nearest(name, known)}")
+    hidden = as_shape(hidden, "hidden sizes") if hidden else ()
     prior = priors.StandardNormal(latent_dim)
     family, needed = LIKELIHOODS[likelihood], NEEDED.get(likelihood)
     options = {

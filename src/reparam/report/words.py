@@ -122,7 +122,7 @@ def evaluation_rows(facts: Facts) -> list[Row]:
             "ignores its code."),
         "bits_per_dim": Row("Bits per dimension", number(get("bits_per_dim"), 3),
             f"The log-likelihood with its sign turned, shared out over the {elements:,} elements of a datum and "
-            "counted in bits (1 nat is 1.44 bits): lower is better."),
+            "counted in bits (1 nat is 1.44 bits), per unit of the data, such as one grey level: lower is better."),
         "active_units": Row("Active units", number(get("active_units")) + of,
             "Latent dimensions that are in use: the posterior mean varies over the data, by a variance above 0.01."),
         "ess": Row("Effective draws", number(get("ess"), 1),

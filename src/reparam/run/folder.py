@@ -67,6 +67,11 @@ def save(
         raise RunFolderError(f"cannot write to the folder {folder}: {error.strerror or error}") from error
 
 
+def model_digest(vae: VAE) -> str:
+    """A short text that changes when the description of the model does, its dtype included."""
+    return hashlib.blake2b(_canonical(_model_table(vae)).encode(), digest_size=8).hexdigest()
+
+
 def write_config(vae: VAE, folder: Path, config: Mapping[str, Any], schema: Schema | None) -> None:
     """The files that do not change while a run trains; the schema of a model that was there before is removed."""
     table = {"format": FORMAT, "reparam": __version__, **config, "model": _model_table(vae)}
@@ -112,8 +117,8 @@ def open_run(folder: str | Path, into: VAE | None = None) -> Run:
         raise RunFolderError(f"{folder / CONFIG} does not describe a model: it was altered, or is not of a run")
     if not (folder / MODEL).exists():
         raise RunFolderError(
-            f"{folder} has no {MODEL}: the run stopped before its first epoch ended; continue it with: "
-            f"reparam resume {folder}"
+            f"{folder} has no {MODEL}: the run was killed before its first save, or the file was removed; continue it "
+            f"with: reparam resume {folder}"
         )
     tensors, facts = read_tensors(folder / MODEL)
     if facts.get("model") != _canonical(spec):

@@ -77,6 +77,7 @@ def check_data(vae: VAE, objective: Objective, data: Dataset, held: Dataset | No
                 assert part is not None
                 x = part.grey(part.x[start : start + _ROWS], like)
                 vae.check(x, *_contexts(part, slice(0, 1), like), columns=data.columns, first_row=start)
+    _refuse_lost_digits(data, like)
     _warn_of_constants(vae, data, like)
 
 
@@ -87,6 +88,12 @@ def _contexts(data: Dataset, rows: slice, like: Tensor) -> tuple[Tensor, ...]:
 def _trial(vae: VAE, objective: Objective, data: Dataset, like: Tensor) -> None:
     x, c = data.visit(data.x[:2], like), _contexts(data, slice(0, 2), like)
     p, q = vae.prior(*c), vae.posterior(x, *c)
+    for role, d in (("prior", p), ("posterior", q)):
+        if len(d.event_shape) != 1:
+            raise InputError(
+                f"the {role}'s distribution has event shape {tuple(d.event_shape)}, not (D,): wrap independent "
+                "elements in torch.distributions.Independent(..., 1)"
+            )
     if p.event_shape != q.event_shape:
         raise InputError(
             f"the prior has {p.event_shape[-1]} latent dimensions and the posterior {q.event_shape[-1]}: "
@@ -96,6 +103,26 @@ def _trial(vae: VAE, objective: Objective, data: Dataset, like: Tensor) -> None:
         draw = vae(x, *c, k=objective.k)
         objective.surrogate(draw, objective.bound(draw))
         objective.penalty(draw, len(data))
+
+
+def _refuse_lost_digits(data: Dataset, like: Tensor) -> None:
+    """Elements that vary by less than the model's dtype can tell apart at their size, such as times in seconds.
+
+    Raises:
+        InputError: naming the first of them.
+    """
+    if data.pixel_max is not None or data.x.dtype in (torch.bool, like.dtype, torch.float16, torch.bfloat16):
+        return
+    x = data.x[:_ROWS].double()
+    spread, size = x.std(0), x.abs().amax(0)
+    lost = (spread > 0) & (spread < 100 * torch.finfo(like.dtype).eps * size)
+    if bool(lost.any()):
+        first = tuple(int(i) for i in lost.nonzero()[0])
+        place, dtype = data.place(0, first).partition(", ")[2], str(like.dtype).removeprefix("torch.")
+        raise InputError(
+            f"{place} varies by {float(spread[first]):.3g} around {float(x.mean(0)[first]):.9g}, which {dtype} cannot "
+            "tell apart: subtract an offset from it first"
+        )
 
 
 def _warn_of_constants(vae: VAE, data: Dataset, like: Tensor) -> None:

@@ -13,10 +13,11 @@ from torch import Tensor
 
 from reparam import seeding
 from reparam.data import Dataset, Schema, as_dataset
-from reparam.errors import NonFiniteError
+from reparam.errors import InputError, NonFiniteError
 from reparam.evaluate import objective_value
 from reparam.evaluate.bounds import finite_kl
 from reparam.objectives import ELBO, Objective
+from reparam.run import model_digest
 from reparam.schedules import Schedule, Weight, value
 from reparam.train import checkpoint
 from reparam.train.checkpoint import Position, Weights
@@ -63,9 +64,9 @@ def fit(
     a share t of all rows of all epochs uses their values at t, so that the last step uses the final ones. A run that
     ends before its objective has come to its final weights says so by a warning, and in ``History.notes``.
 
-    ``out`` is a run folder that :func:`reparam.load` opens; every minute and at the end it gets a checkpoint, from
-    which ``resume=True`` goes on with the same bits as an uninterrupted run. ``config`` and ``schema`` are kept in it.
-    The first Ctrl-C or SIGTERM ends training after the step at hand, with the run saved.
+    ``out`` is a run folder that :func:`reparam.load` opens; after the first epoch, every minute and at the end it gets
+    a checkpoint, from which ``resume=True`` goes on with the same bits as an uninterrupted run. ``config`` and
+    ``schema`` are kept in it. The first Ctrl-C or SIGTERM ends training after the step at hand, with the run saved.
 
     ``seed`` decides the order of rows and all noise; the caller's generators are left as they were.
     ``progress`` None shows progress on terminals; ``on_start`` is called when data and model have been accepted and
@@ -85,10 +86,12 @@ def fit(
     if on_start is not None:
         on_start()
     optimizer = torch.optim.Adam(vae.parameters(), lr=value(lr), fused=True)
-    settings = _settings(objective, data, epochs, batch_size, lr, seed)
+    settings = _settings(vae, objective, data, epochs, batch_size, lr, seed)
     folder = None if out is None else RunWriter(Path(out), vae, optimizer, settings, resume)
     with seeding.seeded(seed), flushed_denormals(), stop_request() as stop:
         position, best = (folder.read() if folder and resume else None) or (Position(), None)
+        if position.epoch > epochs:
+            raise InputError(f"the run in {out} has {position.epoch} epochs already: give more than that, not {epochs}")
         if folder:
             folder.start(config or {}, schema or Schema.of(data), position)
         history = History(position.records)
@@ -132,12 +135,13 @@ def fit(
 
 
 def _settings(
-    objective: Objective, data: Dataset, epochs: int, batch_size: int, lr: Weight, seed: int
+    vae: VAE, objective: Objective, data: Dataset, epochs: int, batch_size: int, lr: Weight, seed: int
 ) -> dict[str, Any]:
     """What a resumed run must have in common with the run that was begun."""
     settings = {
         "epochs": epochs, "batch_size": batch_size, "lr": str(lr) if isinstance(lr, Schedule) else lr, "seed": seed,
         "rows": len(data), "data": data.fingerprint(), "objective": repr(objective),
+        "model": model_digest(vae),
     }  # fmt: skip
     if isinstance(lr, Schedule) or objective.schedules():
         settings["scheduled_epochs"] = epochs  # with more of them, the steps done would have been others

@@ -12,6 +12,9 @@ from types import FrameType
 
 import torch
 
+# Ctrl-C; a polite kill; a terminal that was closed, or lost with its connection
+_SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+
 
 class StopRequest:
     """Set by the first Ctrl-C or SIGTERM; training then ends after the step at hand."""
@@ -30,7 +33,7 @@ class StopRequest:
 
 @contextmanager
 def stop_request() -> Iterator[StopRequest]:
-    """Turn the first SIGINT or SIGTERM inside the block into a request; a second one interrupts at once.
+    """Turn the first SIGINT, SIGTERM or SIGHUP inside the block into a request; a second one interrupts at once.
 
     Outside the main thread, where signals cannot be caught, nothing is changed.
     """
@@ -44,7 +47,7 @@ def stop_request() -> Iterator[StopRequest]:
             raise KeyboardInterrupt
         request.ask()
 
-    before = {s: signal.signal(s, ask) for s in (signal.SIGINT, signal.SIGTERM)}
+    before = {s: signal.signal(s, ask) for s in _SIGNALS}
     try:
         yield request
     finally:

@@ -28,8 +28,8 @@ class Progress:
     def __init__(self, total: int, unit: str, enabled: bool | None = None, stream: io.TextIOBase | None = None) -> None:
         self.total, self.unit = max(1, total), unit
         self.stream: Any = sys.stderr if stream is None else stream
-        self.terminal = self.stream.isatty()
-        self.enabled = self.terminal if enabled is None else enabled
+        self.terminal = self.stream is not None and self.stream.isatty()
+        self.enabled = self.stream is not None and (self.terminal if enabled is None else enabled)
         self.started = time.monotonic()
         self.first: int | None = None
         self.shown = 0.0

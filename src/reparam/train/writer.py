@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -22,7 +23,8 @@ SAVE_SECONDS = 60.0
 
 
 class RunWriter:
-    """Writes configuration at the start, history at each epoch, and weights and checkpoint each minute and at the end.
+    """Writes configuration at the start, history at each epoch; weights and checkpoint after the first epoch, each
+    minute and at the end.
 
     Raises:
         RunFolderError: for a path that is a file, or a folder that is not empty unless ``resume``.
@@ -36,7 +38,7 @@ class RunWriter:
             raise RunFolderError(f"{path} is a file: choose a folder for the run")
         if not resume and path.exists() and any(path.iterdir()):
             raise RunFolderError(f"{path} is not empty: choose another folder, or resume the run that is in it")
-        self.saved = time.monotonic()
+        self.saved = -math.inf  # so that the first epoch is saved, and a run is usable from then on
 
     def read(self) -> tuple[Position, Weights | None] | None:
         """The state to resume from, or None where no checkpoint was written yet."""
