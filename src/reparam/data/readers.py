@@ -155,7 +155,7 @@ def _images(path: Path) -> Source:
 
 
 def _digits() -> Source:
-    datasets = require("sklearn.datasets", "sklearn", "the bundled digits")
+    datasets = require("sklearn.datasets", "sklearn", "reading the bundled digits")
     bunch = datasets.load_digits()
     return Source(bunch.images.astype(np.uint8), "digits", bunch.target, pixel_max=16)
 
