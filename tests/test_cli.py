@@ -218,6 +218,19 @@ def test_every_choice_trains_evaluates_and_samples(grey_file, tmp_path, words, c
     assert run("sample", folder, "-n", 3, "--out", tmp_path / "s.png") == 0
 
 
+def test_recipes_are_listed_and_train(grey_file, tmp_path, capsys):
+    capsys.readouterr()
+    assert run("recipes") == 0
+    listed = [line.split()[0] for line in capsys.readouterr().out.splitlines()]
+    assert listed == list(rp.recipes.RECIPES)
+    for name in ("beta_tc_vae", "iwae", "annealed_vae", "wae"):
+        folder = tmp_path / name
+        assert run("train", grey_file, "--out", folder, "--recipe", name, *QUICK) == 0
+        assert tomllib.loads((folder / "config.toml").read_text())["options"]["recipe"] == name
+        assert run("evaluate", folder, grey_file, "--k", 5, "--json") == 0
+    assert run("resume", folder, "--epochs", 3) == 0
+
+
 def test_options_come_from_a_file_the_environment_and_the_line_in_rising_order(grey_file, tmp_path, monkeypatch):
     (tmp_path / "c.toml").write_text("latent_dim = 3\nhidden = [8, 4]\nepochs = 1\n")
     (tmp_path / "c.yaml").write_text("latent_dim: 4\nepochs: 1\n")
@@ -264,6 +277,8 @@ def test_what_auto_chose_is_said(grey_file, tmp_path, capsys):
         (["--network", "conv", "--hidden", "9"], "--hidden is for the network mlp"),
         (["--channels", "9"], "--channels is for the network conv"),
         (["--scale", "2"], "has no scale"),
+        (["--recipe", "beta_va"], "did you mean 'beta_vae'?"),
+        (["--recipe", "iwae", "--k", "9"], "brings its own objective"),
         (["--k", "0"], "k must be a whole number of at least 1"),
         (["--hidden", "a"], "--hidden takes whole numbers"),
         (["--hidden", "0"], "at least 1"),
@@ -377,6 +392,15 @@ def test_the_elbo_is_below_the_log_likelihood_of_every_method(trained, grey_file
         numbers = json.loads(capsys.readouterr().out)
         assert numbers["log_likelihood"] > numbers["elbo"]
         assert (numbers["method"], numbers["k"]) == (method, k)
+
+
+def test_a_reader_that_has_seen_enough_is_no_failure():
+    with subprocess.Popen(
+        [sys.executable, "-m", "reparam", "recipes"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as p:
+        p.stdout.close()
+        assert p.stderr.read() == b""
+        assert p.wait() == 0
 
 
 def test_a_closed_standard_error_does_not_disturb_results(trained, grey_file, monkeypatch, capsys):

@@ -113,7 +113,7 @@ def test_the_command_trains_it(name, tmp_path):
         data=str(tmp_path / "x.npy"), out=str(tmp_path / "run"), likelihood=name, epochs=1, hidden=[8], latent_dim=2
     )
     plan, schema, _ = resolve(options, read(options.data))
-    vae = build(plan, schema.dataset(read(options.data)))
+    vae = build(plan, schema.dataset(read(options.data))).vae
     data = schema.dataset(read(options.data))
     rp.fit(vae, data, epochs=1, batch_size=30, seed=0)
     assert elbo(vae, data).value > -1000

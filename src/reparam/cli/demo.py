@@ -11,7 +11,7 @@ import torch
 from reparam.cli.common import prepare, say
 from reparam.cli.evaluate import measure, table
 from reparam.cli.options import DemoOptions, TrainOptions
-from reparam.cli.train import build, clear, finish, objective_of, resolve, threads_for
+from reparam.cli.train import build, clear, finish, resolve, threads_for
 from reparam.data import read
 from reparam.errors import InputError
 from reparam.run import CONFIG
@@ -38,11 +38,11 @@ def demo(options: DemoOptions) -> int:
     order = torch.randperm(len(data), generator=torch.Generator().manual_seed(options.seed))
     test, rest = data[order[: len(data) // 5]], data[order[len(data) // 5 :]]
     say(f"{len(rest)} digits of 8 x 8 pixels to train on, {len(test)} to test, 2 latent dimensions")
-    vae = build(plan, rest)
+    vae, objective = build(plan, rest)
     plan = replace(plan, threads=threads_for(vae, plan.batch_size))
     torch.set_num_threads(plan.threads or 1)
     history = fit(
-        vae, rest, objective=objective_of(plan), epochs=plan.epochs, batch_size=plan.batch_size, lr=plan.lr,
+        vae, rest, objective=objective, epochs=plan.epochs, batch_size=plan.batch_size, lr=plan.lr,
         seed=plan.seed, validation=plan.validation, patience=plan.patience, out=folder, schema=schema,
         config={"options": asdict(plan)}, progress=True,
         on_start=lambda: clear(folder),

@@ -46,6 +46,7 @@ class TrainOptions:
     channels: list[int] | None = option(None, "channels of the stages of conv: 32,64 unless given")
     activation: str = option("relu", "relu, tanh, silu, gelu, elu or softplus")
     latent_dim: int = option(10, "dimensions of the latent space; 2 can be drawn as a map")
+    recipe: str | None = option(None, "a model of a paper with its objective, from: reparam recipes")
     objective: str = option("auto", "elbo, iwae or reconstruction; auto is elbo, or reconstruction for point")
     k: int | None = option(None, "samples of z in the objective: 1, or 5 for iwae, unless given")
     beta: float = option(1.0, "the weight of the KL in elbo; at 1 it is the evidence lower bound")
@@ -143,6 +144,11 @@ class ScoreOptions:
 
 
 @dataclass
+class RecipesOptions:
+    """List the models of papers that train --recipe NAME takes, one line each."""
+
+
+@dataclass
 class DemoOptions:
     """Train on the bundled digits, evaluate, and write pictures and a report: under a minute."""
 
@@ -154,6 +160,7 @@ class DemoOptions:
 COMMANDS: dict[str, tuple[type, str]] = {
     "demo": (DemoOptions, "reparam.cli.demo"),
     "train": (TrainOptions, "reparam.cli.train"),
+    "recipes": (RecipesOptions, "reparam.cli.recipes"),
     "resume": (ResumeOptions, "reparam.cli.train"),
     "evaluate": (EvaluateOptions, "reparam.cli.evaluate"),
     "sample": (SampleOptions, "reparam.cli.generate"),

@@ -19,6 +19,7 @@ from reparam.cli.options import ResumeOptions, TrainOptions
 from reparam.data import Dataset, Schema, Source, infer, read
 from reparam.errors import InputError, RunFolderError, nearest
 from reparam.objectives import ELBO, IWAE, Objective, Reconstruction
+from reparam.recipes import Recipe
 from reparam.report import write_report
 from reparam.run import CONFIG, read_config
 from reparam.train import History, fit
@@ -77,11 +78,14 @@ def resolve(options: TrainOptions, source: Source) -> tuple[TrainOptions, Schema
     """The options with every automatic value decided, the schema of the data, and what to tell the person."""
     schema, likelihood, notes = infer(source, options.likelihood, options.binarize, options.pixel_max)
     objective = options.objective
-    if objective == "auto":
+    if options.recipe is not None:
+        _check_recipe(options)
+        objective = options.recipe
+    elif objective == "auto":
         objective = "reconstruction" if options.posterior == "point" else "elbo"
     elif objective not in OBJECTIVES:
         raise InputError(f"unknown objective {objective!r}: {nearest(objective, ('auto', *OBJECTIVES))}")
-    if options.beta != 1.0 and objective != "elbo":
+    if options.beta != 1.0 and objective != "elbo" and options.recipe is None:
         raise InputError(f"beta weighs the KL of elbo; the objective {objective} has none")
     if not 0 <= options.validation < 1:
         raise InputError(f"validation must be 0 or a share of the rows below 1, not {options.validation:g}")
@@ -114,27 +118,30 @@ def resolve(options: TrainOptions, source: Source) -> tuple[TrainOptions, Schema
     return plan, schema, notes
 
 
+def _check_recipe(options: TrainOptions) -> None:
+    if options.recipe not in recipes.RECIPES:
+        raise InputError(f"unknown recipe {options.recipe!r}: {nearest(str(options.recipe), recipes.RECIPES)}")
+    if (options.objective, options.k, options.beta) != ("auto", None, 1.0):
+        raise InputError(f"the recipe {options.recipe} brings its own objective: leave out --objective, --k and --beta")
+
+
 def _absolute(path: str) -> str:
     return str(Path(path).resolve())
 
 
-def build(plan: TrainOptions, data: Dataset) -> VAE:
-    """The model of these options, with weights that the seed decides."""
+def build(plan: TrainOptions, data: Dataset) -> Recipe:
+    """The model of these options, with weights that the seed decides, and its objective."""
     if len(data) < 2:
         raise InputError("training needs at least 2 rows; the data have 1")
     details = _details(plan, data)
+    details |= {
+        "likelihood": plan.likelihood, "posterior": plan.posterior, "network": plan.network,
+        "hidden": plan.hidden or [], "channels": plan.channels or [], "activation": plan.activation,
+    }  # fmt: skip
     with seeding.seeded(plan.seed):
-        return recipes.vae(
-            data.event_shape,
-            plan.latent_dim,
-            likelihood=plan.likelihood,
-            posterior=plan.posterior,
-            network=plan.network,
-            hidden=plan.hidden or [],
-            channels=plan.channels or [],
-            activation=plan.activation,
-            **details,
-        )
+        if plan.recipe is not None:
+            return recipes.RECIPES[plan.recipe](data.event_shape, plan.latent_dim, **details)
+        return Recipe(recipes.vae(data.event_shape, plan.latent_dim, **details), objective_of(plan))
 
 
 def _details(plan: TrainOptions, data: Dataset) -> dict[str, Any]:
@@ -199,7 +206,7 @@ def _train(
     on_start: Callable[[], None] | None = None,
 ) -> int:
     data = schema.dataset(source)
-    vae, objective = build(plan, data), objective_of(plan)
+    vae, objective = build(plan, data)
     plan = replace(plan, threads=plan.threads or threads_for(vae, plan.batch_size))
     torch.set_num_threads(plan.threads or 1)
     share = plan.validation or None
