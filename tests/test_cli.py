@@ -452,7 +452,7 @@ def _wait_for_epochs(folder: Path, epochs: int) -> None:
         time.sleep(0.02)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_interrupted_training_leaves_a_run_that_is_usable_and_resumes(grey_file, tmp_path, capsys, number):
     folder = tmp_path / "run"
     process = _train_in_a_process(grey_file, folder)

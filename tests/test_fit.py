@@ -327,3 +327,16 @@ def test_a_distribution_without_event_dimension_is_refused_by_name():
     vae.prior = Prior()
     with pytest.raises(InputError, match="Independent"):
         rp.fit(vae, torch.ones(9, 6))
+
+
+def test_a_run_under_nohup_outlives_its_terminal():
+    from reparam.train.process import stop_request
+
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with stop_request() as stop:
+            os.kill(os.getpid(), signal.SIGHUP)
+            time.sleep(0.01)
+            assert not stop.asked()
+    finally:
+        signal.signal(signal.SIGHUP, before)

@@ -15,9 +15,11 @@ import torch
 # Ctrl-C; a polite kill; a terminal that was closed, or lost with its connection
 _SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 
+_HANGUPS = [s for s in _SIGNALS if s.name == "SIGHUP"]
+
 
 class StopRequest:
-    """Set by the first Ctrl-C or SIGTERM; training then ends after the step at hand."""
+    """Set by the first Ctrl-C, SIGTERM or SIGHUP; training then ends after the step at hand."""
 
     def __init__(self) -> None:
         self._asked = False
@@ -47,7 +49,9 @@ def stop_request() -> Iterator[StopRequest]:
             raise KeyboardInterrupt
         request.ask()
 
-    before = {s: signal.signal(s, ask) for s in _SIGNALS}
+    # a run under nohup ignores that its terminal goes, and must go on doing so
+    kept = {s for s in _HANGUPS if signal.getsignal(s) is signal.SIG_IGN}
+    before = {s: signal.signal(s, ask) for s in _SIGNALS if s not in kept}
     try:
         yield request
     finally:
