@@ -442,6 +442,7 @@ def _train_in_a_process(data: Path, folder: Path) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
         [sys.executable, "-m", "reparam", *map(str, words)],
         stderr=subprocess.DEVNULL,
+        preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),  # noqa: PLW1509 (tests may run under nohup)
         env={**os.environ, "OMP_NUM_THREADS": "1"},
     )
 
