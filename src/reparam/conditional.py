@@ -8,8 +8,10 @@ from typing import Any
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
+from reparam.calls import Written
 
-class Conditional(nn.Module, ABC):
+
+class Conditional(Written, nn.Module, ABC):
     """A conditional distribution: given tensors, it returns a ``torch.distributions.Distribution``.
 
     Prior, likelihood and posterior are roles that it plays:
@@ -18,7 +20,7 @@ class Conditional(nn.Module, ABC):
     - ``posterior(x, *c)``: batch (B,), event (D,), reparameterized where gradients are to pass through z
     - ``likelihood(z, *c)``: batch ``z.shape[:-1]``, event ``x.shape[1:]``
 
-    ``*c`` are contexts; "unconditional" means that there are none of them.
+    ``*c`` are contexts; "unconditional" means that there are none of them. ``repr`` is the call that makes it.
     """
 
     @abstractmethod

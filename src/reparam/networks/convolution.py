@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
+from reparam.calls import Written
 from reparam.errors import InputError
 from reparam.networks.perceptron import activation as make_activation
 from reparam.networks.perceptron import as_shape
@@ -35,8 +36,10 @@ def _sizes(side: int, stages: int) -> list[int]:
     return [side >> i for i in range(stages + 1)]
 
 
-class _Convolutions(nn.Module):
+class _Convolutions(Written, nn.Module):
     """What both directions share: the layout of the image and the sizes between stages."""
+
+    written_as = "networks.conv"
 
     def __init__(self, shape: Sequence[int], channels: Sequence[int]) -> None:
         super().__init__()

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
+from reparam.calls import Written
 from reparam.errors import InputError, nearest
 
 ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
@@ -44,13 +45,15 @@ def as_shape(size: int | Sequence[int], what: str) -> tuple[int, ...]:
     return shape
 
 
-class MLP(nn.Module):
+class MLP(Written, nn.Module):
     """Fully connected layers from arrays of shape ``inputs`` to arrays of shape ``outputs``.
 
     Contexts, given behind the input, are flattened and appended to it; ``context`` is their total size.
 
     Shapes: x (..., *inputs) and contexts (..., c) give (..., *outputs).
     """
+
+    written_as = "networks.mlp"
 
     def __init__(
         self,
@@ -103,7 +106,7 @@ def mlp(
     return MLP(inputs, outputs, hidden, activation, context)
 
 
-class Rescale(nn.Module):
+class Rescale(Written, nn.Module):
     """(x - loc) / spread before another network: its inputs are numbers of order one."""
 
     loc: Tensor
@@ -121,7 +124,7 @@ class Rescale(nn.Module):
         return out
 
 
-class Log1p(nn.Module):
+class Log1p(Written, nn.Module):
     """log(1 + x) before another network: counts and positive numbers of many sizes become numbers of order one."""
 
     def __init__(self, net: nn.Module) -> None:

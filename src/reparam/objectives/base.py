@@ -9,13 +9,14 @@ from typing import Literal
 from torch import Tensor
 from torch.distributions import Distribution
 
+from reparam.calls import Written
 from reparam.errors import InputError
 from reparam.objectives.penalties import Penalty
 from reparam.schedules import Schedule, Weight, checked_weight, value
 from reparam.vae import Draw, has_density
 
 
-class Objective(ABC):
+class Objective(Written, ABC):
     """A value to be maximised, read from one draw of ``k`` samples for each datum.
 
     Three readings of one draw, and only the first is ever reported:
@@ -73,9 +74,6 @@ class Objective(ABC):
                 found |= part.schedules()
         return found
 
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}{vars(self)}"
-
 
 class Reconstruction(Objective):
     """E_q[log p(x|z)] alone: with a Point posterior, the conventional autoencoder. No bound of log p(x)."""
@@ -99,6 +97,8 @@ class Penalized(Objective):
     Raises:
         InputError: for a weight that is negative or not finite at any moment; what objective and penalty raise.
     """
+
+    kept_as = {"penalty": "criterion"}  # noqa: RUF012
 
     def __init__(self, objective: Objective, penalty: Penalty, weight: Weight = 1.0) -> None:
         self.objective, self.criterion, self.weight = (

@@ -79,6 +79,8 @@ class MIWAE(Objective):
         InputError: for m or k below 1; at the first draw, where q has no density.
     """
 
+    kept_as = {"k": "group"}  # noqa: RUF012
+
     def __init__(self, m: int, k: int) -> None:
         self.m, self.group = sample_count(m), sample_count(k)
         self.k = m * k
@@ -117,6 +119,8 @@ class PIWAE(Objective):
     Raises:
         InputError: for m or k below 1; at the first draw, where q has no density or no reparameterization.
     """
+
+    kept_as = {"k": "group"}  # noqa: RUF012
 
     def __init__(self, m: int, k: int) -> None:
         self.m, self.group = sample_count(m), sample_count(k)

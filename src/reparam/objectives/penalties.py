@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution, Independent, MultivariateNormal, Normal
 
+from reparam.calls import Written
 from reparam.errors import InputError
 from reparam.shapes import Float
 from reparam.vae import Draw, has_density
@@ -21,7 +22,7 @@ from reparam.vae import Draw, has_density
 __all__ = ["DIP", "MMD", "DimensionwiseKL", "MutualInformation", "Penalty", "SquaredNorm", "TotalCorrelation"]
 
 
-class Penalty(ABC):
+class Penalty(Written, ABC):
     """A property of a batch, to be kept small."""
 
     least_rows: int = 2
@@ -33,9 +34,6 @@ class Penalty(ABC):
     @abstractmethod
     def of(self, draw: Draw, rows: int) -> Tensor:
         """The penalty of a batch of at least ``least_rows``."""
-
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}{vars(self) or ''}"
 
 
 class Terms(NamedTuple):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -11,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from reparam import likelihoods, networks, posteriors, priors
+from reparam.calls import TORCH, arguments
 from reparam.errors import RunFolderError
 from reparam.vae import VAE
 
@@ -22,34 +22,7 @@ _OWN: dict[str, Callable[..., nn.Module]] = {
     **{f"likelihoods.{n}": getattr(likelihoods, n) for n in likelihoods.__all__ if n != "Likelihood"},
     **{f"networks.{n}": getattr(networks, n) for n in ("MLP", "ConvEncoder", "ConvDecoder", "Log1p", "Rescale")},
 }
-_CONV = ("in_channels", "out_channels", "kernel_size", "stride", "padding", "dilation", "groups", "padding_mode")
-_TORCH: dict[type[nn.Module], tuple[str, ...]] = {
-    nn.Linear: ("in_features", "out_features"),
-    nn.Conv1d: _CONV,
-    nn.Conv2d: _CONV,
-    nn.ConvTranspose2d: (
-        "in_channels",
-        "out_channels",
-        "kernel_size",
-        "stride",
-        "padding",
-        "output_padding",
-        "dilation",
-        "groups",
-    ),
-    nn.Flatten: ("start_dim", "end_dim"),
-    nn.Unflatten: ("dim", "unflattened_size"),
-    nn.LayerNorm: ("normalized_shape", "eps", "elementwise_affine"),
-    nn.GroupNorm: ("num_groups", "num_channels", "eps", "affine"),
-    nn.Dropout: ("p",),
-    nn.LeakyReLU: ("negative_slope",),
-    nn.ELU: ("alpha",),
-    nn.Softplus: ("beta", "threshold"),
-    nn.GELU: ("approximate",),
-    **dict.fromkeys((nn.ReLU, nn.Tanh, nn.SiLU, nn.Sigmoid, nn.Identity, nn.Softsign, nn.Mish), ()),
-}
 _OWN_NAMES = {cls: name for name, cls in _OWN.items()}
-_HAS_BIAS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.ConvTranspose2d, nn.LayerNorm)
 
 
 _Path = tuple[str, ...]
@@ -90,10 +63,8 @@ def _inside(value: Any) -> dict[str, Any]:
         return dict(value)
     if not isinstance(value, nn.Module):
         return {}
-    cls = type(value)
-    if cls in _OWN_NAMES:
-        names = [p for p in inspect.signature(cls).parameters if p != "self"]
-        return {"type": _OWN_NAMES[cls], **{n: getattr(value, n) for n in names}}
+    if type(value) in _OWN_NAMES:
+        return {"type": _OWN_NAMES[type(value)], **arguments(value)}
     return _inside_torch(value)
 
 
@@ -103,12 +74,9 @@ def _inside_torch(module: nn.Module) -> dict[str, Any]:
         names, layers = list(module._modules), dict(module._modules)
         counted = names == [str(i) for i in range(len(names))]
         return {"type": "torch.nn.Sequential", **({} if counted else {"names": names}), "layers": layers}
-    if cls not in _TORCH:
+    if cls not in TORCH:
         return {"type": f"unlisted:{cls.__module__}.{cls.__qualname__}"}
-    arguments = {n: getattr(module, n) for n in _TORCH[cls]}
-    if cls in _HAS_BIAS:
-        arguments["bias"] = module.bias is not None
-    return {"type": f"torch.nn.{cls.__name__}", **arguments}
+    return {"type": f"torch.nn.{cls.__name__}", **arguments(module)}
 
 
 def rebuild(spec: Any) -> Any:
@@ -193,6 +161,6 @@ def _sequential(layers: Mapping[str, nn.Module], names: Sequence[str] = ()) -> n
 _MAKERS: dict[str, Callable[..., Any]] = {
     "tensor": _tensor,
     "torch.nn.Sequential": _sequential,
-    **{f"torch.nn.{c.__name__}": c for c in _TORCH},
+    **{f"torch.nn.{c.__name__}": c for c in TORCH},
     **_OWN,
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -56,11 +57,15 @@ def write(
 
 
 def read(
-    folder: Path, module: nn.Module, optimizer: torch.optim.Optimizer, settings: dict[str, Any]
+    folder: Path,
+    module: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    settings: dict[str, Any],
+    earlier: Mapping[str, Any],
 ) -> tuple[Position, Weights | None] | None:
     """Put the state of the folder's checkpoint into the module, the optimiser and torch's generator.
 
-    Returns None where there is no checkpoint yet.
+    Returns None where there is no checkpoint yet. ``earlier`` are settings as earlier versions wrote them.
 
     Raises:
         RunFolderError: for a damaged checkpoint, or one of a run with other settings.
@@ -71,7 +76,7 @@ def read(
     written = facts["settings"]
     if not isinstance(written, dict) or not isinstance(facts["position"], dict):
         raise RunFolderError(f"{folder / _FILE} is damaged")
-    changed = [k for k in settings if k != "epochs" and written.get(k) != settings[k]]
+    changed = [k for k, v in settings.items() if k != "epochs" and written.get(k) not in (v, earlier.get(k, v))]
     if changed:
         was = ", ".join(f"{k} = {written.get(k)!r} (now {settings[k]!r})" for k in changed)
         raise RunFolderError(f"the run in {folder} was started with {was}: resume it with the same settings")

@@ -16,7 +16,7 @@ from reparam.data import Dataset, Schema, as_dataset
 from reparam.errors import InputError, NonFiniteError
 from reparam.evaluate import objective_value
 from reparam.evaluate.bounds import finite_kl
-from reparam.objectives import ELBO, Objective
+from reparam.objectives import ELBO, Objective, penalties
 from reparam.run import model_digest
 from reparam.schedules import Schedule, Weight, value
 from reparam.train import checkpoint
@@ -87,7 +87,7 @@ def fit(
         on_start()
     optimizer = torch.optim.Adam(vae.parameters(), lr=value(lr), fused=True)
     settings = _settings(vae, objective, data, epochs, batch_size, lr, seed)
-    folder = None if out is None else RunWriter(Path(out), vae, optimizer, settings, resume)
+    folder = None if out is None else RunWriter(Path(out), vae, optimizer, settings, resume, _earlier(objective))
     with seeding.seeded(seed), flushed_denormals(), stop_request() as stop:
         position, best = (folder.read() if folder and resume else None) or (Position(), None)
         if position.epoch > epochs:
@@ -146,6 +146,18 @@ def _settings(
     if isinstance(lr, Schedule) or objective.schedules():
         settings["scheduled_epochs"] = epochs  # with more of them, the steps done would have been others
     return settings
+
+
+def _earlier(objective: Objective) -> dict[str, Any]:
+    """Settings as reparam 0.1 wrote them: objectives by their attributes."""
+
+    def text(part: Any) -> str:
+        if not isinstance(part, Objective | penalties.Penalty):
+            return repr(part)
+        inside = ", ".join(f"{name!r}: {text(value)}" for name, value in vars(part).items())
+        return f"{type(part).__name__}" + (f"{{{inside}}}" if inside or isinstance(part, Objective) else "")
+
+    return {"objective": text(objective)}
 
 
 def _step(

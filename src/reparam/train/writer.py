@@ -24,16 +24,22 @@ SAVE_SECONDS = 60.0
 
 class RunWriter:
     """Writes configuration at the start, history at each epoch; weights and checkpoint after the first epoch, each
-    minute and at the end.
+    minute and at the end. ``earlier`` are settings as earlier versions wrote them.
 
     Raises:
         RunFolderError: for a path that is a file, or a folder that is not empty unless ``resume``.
     """
 
     def __init__(
-        self, path: Path, vae: VAE, optimizer: torch.optim.Optimizer, settings: dict[str, Any], resume: bool
+        self,
+        path: Path,
+        vae: VAE,
+        optimizer: torch.optim.Optimizer,
+        settings: dict[str, Any],
+        resume: bool,
+        earlier: Mapping[str, Any],
     ) -> None:
-        self.path, self.vae, self.optimizer, self.settings = path, vae, optimizer, settings
+        self.path, self.vae, self.optimizer, self.settings, self.earlier = path, vae, optimizer, settings, earlier
         if path.exists() and not path.is_dir():
             raise RunFolderError(f"{path} is a file: choose a folder for the run")
         if not resume and path.exists() and any(path.iterdir()):
@@ -42,7 +48,7 @@ class RunWriter:
 
     def read(self) -> tuple[Position, Weights | None] | None:
         """The state to resume from, or None where no checkpoint was written yet."""
-        return checkpoint.read(self.path, self.vae, self.optimizer, self.settings)
+        return checkpoint.read(self.path, self.vae, self.optimizer, self.settings, self.earlier)
 
     def start(self, config: Mapping[str, Any], schema: Schema, position: Position) -> None:
         """What stands from the first moment: the configuration, and the history up to the checkpoint."""
