@@ -1,6 +1,8 @@
 """Networks: functions from tensors to tensors, which know nothing of probability."""
 
 from reparam.networks.convolution import ConvDecoder, ConvEncoder, conv
-from reparam.networks.perceptron import ACTIVATIONS, MLP, Log1p, Rescale, activation, mlp
+from reparam.networks.perceptron import ACTIVATIONS, MLP, Log1p, Rescale, WithoutLast, activation, mlp
 
-__all__ = ["ACTIVATIONS", "MLP", "ConvDecoder", "ConvEncoder", "Log1p", "Rescale", "activation", "conv", "mlp"]
+__all__ = [
+    "ACTIVATIONS", "MLP", "ConvDecoder", "ConvEncoder", "Log1p", "Rescale", "WithoutLast", "activation", "conv", "mlp",
+]  # fmt: skip

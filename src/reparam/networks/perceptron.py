@@ -135,3 +135,16 @@ class Log1p(Written, nn.Module):
         """The output of the network for log(1 + x)."""
         out: Tensor = self.net(x.log1p(), *c)
         return out
+
+
+class WithoutLast(Written, nn.Module):
+    """Another network without the last context, which is for the likelihood alone: an exposure."""
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, x: Tensor, *c: Tensor) -> Tensor:
+        """The output of the network for x and the contexts before the last."""
+        out: Tensor = self.net(x, *c[:-1])
+        return out

@@ -3,6 +3,7 @@
 A net's output passes through bounded links, so that densities and gradients stay finite however far it is thrown.
 """
 
+from reparam.posteriors.base import Posterior
 from reparam.posteriors.flow import Flow
 from reparam.posteriors.gaussian import DiagonalGaussian, FullGaussian, LowRankGaussian
 from reparam.posteriors.laplace import Laplace
@@ -21,5 +22,6 @@ __all__ = [
     "LogisticNormal",
     "LowRankGaussian",
     "Point",
+    "Posterior",
     "VonMisesFisher",
 ]

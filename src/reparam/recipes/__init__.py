@@ -8,11 +8,13 @@
 Their further ``options`` are those of ``vae``. ``RECIPES`` lists them by name.
 """
 
-from reparam.recipes.base import NETWORKS, POSTERIORS, autoencoder, vae
+from reparam.recipes.base import NETWORKS, Recipe, autoencoder, vae
+from reparam.recipes.codes import POSTERIORS, PRIORS, draw_rows
 from reparam.recipes.families import LIKELIHOODS, LOGARITHMIC, STANDARDIZED
+from reparam.recipes.latents import flow_prior_vae, iaf_vae, mixture_vae, nb_vae, svae, vamp_vae
 from reparam.recipes.papers import (
+    CHOICES,
     RECIPES,
-    Recipe,
     annealed_vae,
     beta_tc_vae,
     beta_vae,
@@ -31,10 +33,12 @@ from reparam.recipes.papers import (
 )
 
 __all__ = [
+    "CHOICES",
     "LIKELIHOODS",
     "LOGARITHMIC",
     "NETWORKS",
     "POSTERIORS",
+    "PRIORS",
     "RECIPES",
     "STANDARDIZED",
     "Recipe",
@@ -45,14 +49,21 @@ __all__ = [
     "capacity_vae",
     "ciwae",
     "dip_vae",
+    "draw_rows",
+    "flow_prior_vae",
     "free_nats_vae",
+    "iaf_vae",
     "info_vae",
     "iwae",
     "miwae",
+    "mixture_vae",
+    "nb_vae",
     "piwae",
     "rae",
     "renyi_vae",
     "reweighted_wake_sleep",
+    "svae",
     "vae",
+    "vamp_vae",
     "wae",
 ]
