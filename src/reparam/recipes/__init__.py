@@ -9,7 +9,7 @@ Their further ``options`` are those of ``vae``. ``RECIPES`` lists them by name.
 """
 
 from reparam.recipes.base import NETWORKS, Recipe, autoencoder, vae
-from reparam.recipes.codes import POSTERIORS, PRIORS, draw_rows
+from reparam.recipes.codes import OPTIONS, POSTERIORS, PRIORS, draw_rows, latent_options
 from reparam.recipes.families import LIKELIHOODS, LOGARITHMIC, STANDARDIZED
 from reparam.recipes.latents import flow_prior_vae, iaf_vae, mixture_vae, nb_vae, svae, vamp_vae
 from reparam.recipes.papers import (
@@ -37,6 +37,7 @@ __all__ = [
     "LIKELIHOODS",
     "LOGARITHMIC",
     "NETWORKS",
+    "OPTIONS",
     "POSTERIORS",
     "PRIORS",
     "RECIPES",
@@ -55,6 +56,7 @@ __all__ = [
     "iaf_vae",
     "info_vae",
     "iwae",
+    "latent_options",
     "miwae",
     "mixture_vae",
     "nb_vae",

@@ -14,6 +14,7 @@ from reparam.conditional import Conditional
 from reparam.errors import InputError
 from reparam.networks.perceptron import as_shape
 from reparam.objectives import Objective
+from reparam.priors.gaussian import latent_dim as checked_dim
 from reparam.recipes.codes import POSTERIORS, known, latent_options, pair
 from reparam.recipes.families import EXPOSED, LIKELIHOODS, LOGARITHMIC, MIXTURES, NEEDED, REAL, UNIT
 from reparam.vae import VAE
@@ -91,7 +92,7 @@ def vae(
     )  # fmt: skip
     if prior == "vamp":
         latents = {**latents, **_pseudo_inputs(latents["pseudo_inputs"], shape, likelihood, loc, spread)}
-    latents = {**latents, "dim": latent_dim}
+    latents = {**latents, "dim": checked_dim(latent_dim, POSTERIORS[posterior].least)}
     family, needed = LIKELIHOODS[likelihood], NEEDED.get(likelihood)
     options = {
         "shape": shape, "scale": scale, "dispersion": dispersion, "classes": classes, "total": total,

@@ -24,6 +24,7 @@ class Code(NamedTuple):
     outputs: Callable[[Options], int]
     prior: str = "standard_normal"
     takes: tuple[str, ...] = ()
+    least: int = 1  # dimensions
 
 
 class Latent(NamedTuple):
@@ -57,10 +58,10 @@ POSTERIORS: dict[str, Code] = {
         lambda o: 3 * o["dim"],
         takes=_FLOW,
     ),
-    "logistic_normal": Code(_plain(posteriors.LogisticNormal), lambda o: 2 * (o["dim"] - 1), "dirichlet"),
-    "dirichlet": Code(_plain(posteriors.Dirichlet), lambda o: o["dim"], "dirichlet"),
+    "logistic_normal": Code(_plain(posteriors.LogisticNormal), lambda o: 2 * (o["dim"] - 1), "dirichlet", least=2),
+    "dirichlet": Code(_plain(posteriors.Dirichlet), lambda o: o["dim"], "dirichlet", least=2),
     "gamma": Code(_plain(posteriors.Gamma), lambda o: 2 * o["dim"], "gamma"),
-    "vmf": Code(_plain(posteriors.VonMisesFisher), lambda o: o["dim"] + 1, "sphere_uniform"),
+    "vmf": Code(_plain(posteriors.VonMisesFisher), lambda o: o["dim"] + 1, "sphere_uniform", least=2),
     "point": Code(_plain(posteriors.Point), lambda o: o["dim"]),
 }
 PRIORS: dict[str, Latent] = {
