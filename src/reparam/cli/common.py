@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Protocol
 
 import torch
 
@@ -37,9 +38,17 @@ def opened(folder: str) -> tuple[Run, Schema]:
     return run, run.schema
 
 
-def dataset(schema: Schema, path: str, labels: str | None, binarize: str | None) -> Dataset:
-    """The data of a file in the units of the run."""
-    return schema.dataset(read(path, labels), binarize)
+class _OfRows(Protocol):
+    run: str
+    data: str
+    labels: str | None
+    binarize: str | None
+
+
+def opened_with_data(options: _OfRows) -> tuple[Run, Schema, Dataset]:
+    """A run with its schema, and the data of a file in its units."""
+    run, schema = opened(options.run)
+    return run, schema, schema.dataset(read(options.data, options.labels), options.binarize)
 
 
 def check_seed(seed: int) -> int:

@@ -8,7 +8,7 @@ import time
 from typing import Any
 
 from reparam import seeding
-from reparam.cli.common import check_seed, dataset, opened, prepare, say, writable
+from reparam.cli.common import check_seed, opened_with_data, prepare, say, writable
 from reparam.cli.options import EvaluateOptions, ScoreOptions
 from reparam.cli.output import TABLES, write_columns
 from reparam.data import Dataset, Schema
@@ -26,8 +26,7 @@ _ELBO_K = 20  # samples of the ELBO: enough that its noise does not lift it abov
 def evaluate(options: EvaluateOptions) -> int:
     """``reparam evaluate``."""
     prepare(options.threads)
-    run, schema = opened(options.run)
-    data = dataset(schema, options.data, options.labels, options.binarize)
+    run, schema, data = opened_with_data(options)
     numbers = measure(run.vae, data, schema, options.k, options.method, check_seed(options.seed))
     if options.json:
         print(json.dumps({name: _plain(value) for name, value in numbers.items()}))
@@ -40,8 +39,7 @@ def score(options: ScoreOptions) -> int:
     """``reparam score``."""
     prepare()
     path = writable(options.out, TABLES)
-    run, schema = opened(options.run)
-    data = dataset(schema, options.data, options.labels, options.binarize)
+    run, _, data = opened_with_data(options)
     estimate = likelihood_of(run.vae, data, options.k, options.method, check_seed(options.seed))
     write_columns(path, {"log_likelihood": estimate.per_datum.numpy(), "ess": estimate.ess.numpy()})
     say(f"log p(x) of {len(data)} rows in {path}: mean {estimate.value:.3f} nats")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from reparam import seeding
-from reparam.cli.common import check_seed, dataset, opened, prepare, say, writable
+from reparam.cli.common import check_seed, opened, opened_with_data, prepare, say, writable
 from reparam.cli.options import DecodeOptions, EncodeOptions, ReconstructOptions, SampleOptions
 from reparam.cli.output import PICTURES, TABLES, check_picture, write_array, write_data
 from reparam.data import read
@@ -35,8 +35,7 @@ def encode(options: EncodeOptions) -> int:
     """``reparam encode``."""
     prepare()
     path = writable(options.out, TABLES)
-    run, schema = opened(options.run)
-    data = dataset(schema, options.data, options.labels, options.binarize)
+    run, _, data = opened_with_data(options)
     means = posterior_means(run.vae, data, check_seed(options.seed))
     write_array(path, means.cpu().numpy(), [f"z{i + 1}" for i in range(means.shape[1])], key="z")
     say(f"the latents of {len(data)} rows, {means.shape[1]} for each, in {path}")
@@ -68,9 +67,8 @@ def reconstruct(options: ReconstructOptions) -> int:
     """``reparam reconstruct``."""
     prepare()
     path = writable(options.out, PICTURES)
-    run, schema = opened(options.run)
+    run, schema, data = opened_with_data(options)
     check_picture(path, schema)
-    data = dataset(schema, options.data, options.labels, options.binarize)
     z = posterior_means(run.vae, data, check_seed(options.seed))
     write_data(path, schema.restore(torch.cat([run.vae.decode(part) for part in z.split(_ROWS)])), schema)
     say(f"{len(data)} reconstructions in {path}")
