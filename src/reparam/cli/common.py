@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Protocol
 
 import torch
 
+from reparam.cli.options import RowsOptions
 from reparam.data import Dataset, Schema, read
 from reparam.errors import InputError, RunFolderError
 from reparam.run import Run, open_run
@@ -38,14 +38,7 @@ def opened(folder: str) -> tuple[Run, Schema]:
     return run, run.schema
 
 
-class _OfRows(Protocol):
-    run: str
-    data: str
-    labels: str | None
-    binarize: str | None
-
-
-def opened_with_data(options: _OfRows) -> tuple[Run, Schema, Dataset]:
+def opened_with_data(options: RowsOptions) -> tuple[Run, Schema, Dataset]:
     """A run with its schema, and the data of a file in its units."""
     run, schema = opened(options.run)
     return run, schema, schema.dataset(read(options.data, options.labels), options.binarize)

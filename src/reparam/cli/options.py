@@ -116,14 +116,16 @@ class _Drawn(_Run):
 
 
 @dataclass(kw_only=True)
-class _Rows(_Drawn):
+class RowsOptions(_Drawn):
+    """What the commands that read rows of data by a run have in common."""
+
     data: str = required(_DATA, positional=True)
     binarize: str | None = option(None, "dynamic or threshold; as in training unless given")
     labels: str | None = option(None, "a column to leave out as label")
 
 
 @dataclass(kw_only=True)
-class _Scored(_Rows):
+class _Scored(RowsOptions):
     k: int | None = option(None, "samples of z for each row: 5000 unless given, or 16 chains for ais")
     method: str = option("auto", "importance, mixture, prior, ais or exact; auto is importance, or prior for point")
 
@@ -153,7 +155,7 @@ class SampleOptions(_Drawn):
 
 
 @dataclass(kw_only=True)
-class EncodeOptions(_Rows):
+class EncodeOptions(RowsOptions):
     """Write the mean of q(z|x) of each row: its place in the latent space."""
 
     out: str = required(_OUT)
@@ -169,7 +171,7 @@ class DecodeOptions(_Drawn):
 
 
 @dataclass(kw_only=True)
-class ReconstructOptions(_Rows):
+class ReconstructOptions(RowsOptions):
     """Write what the model makes of each row: the mean of p(x|z) at the mean of q(z|x)."""
 
     out: str = required(_OUT_PICTURE)

@@ -70,7 +70,17 @@ class IWAE(Objective):
         return log_joint_weighing(draw, model=share, path=path) - (path * log_q_by_path(draw)).sum(0)
 
 
-class MIWAE(Objective):
+class _Groups(Objective):
+    """m groups of k samples each."""
+
+    kept_as = {"k": "group"}  # noqa: RUF012
+
+    def __init__(self, m: int, k: int) -> None:
+        self.m, self.group = sample_count(m), sample_count(k)
+        self.k = m * k
+
+
+class MIWAE(_Groups):
     """The mean of m importance-weighted bounds of k samples each (Rainforth et al. 2018): m k samples in all.
 
     Weights are normalised over the k samples of a group, never over the groups: m = 1 is IWAE(k), k = 1 the ELBO.
@@ -78,12 +88,6 @@ class MIWAE(Objective):
     Raises:
         InputError: for m or k below 1; at the first draw, where q has no density.
     """
-
-    kept_as = {"k": "group"}  # noqa: RUF012
-
-    def __init__(self, m: int, k: int) -> None:
-        self.m, self.group = sample_count(m), sample_count(k)
-        self.k = m * k
 
     def bound(self, draw: Draw) -> Tensor:
         """The mean of the groups' lower bounds, (B,), in nats."""
@@ -110,7 +114,7 @@ class CIWAE(Objective):
         return share * draw.log_w.mean(0) + (1 - share) * log_mean_exp(draw.log_w)
 
 
-class PIWAE(Objective):
+class PIWAE(_Groups):
     """IWAE(m k) for prior and likelihood, MIWAE(m, k) for the encoder (Rainforth et al. 2018).
 
     The value is the tighter of the two, IWAE. A parameter that encoder and model share gets the sum of its two parts.
@@ -119,12 +123,6 @@ class PIWAE(Objective):
     Raises:
         InputError: for m or k below 1; at the first draw, where q has no density or no reparameterization.
     """
-
-    kept_as = {"k": "group"}  # noqa: RUF012
-
-    def __init__(self, m: int, k: int) -> None:
-        self.m, self.group = sample_count(m), sample_count(k)
-        self.k = m * k
 
     def bound(self, draw: Draw) -> Tensor:
         """The importance-weighted lower bound of all samples, (B,), in nats."""
