@@ -1,7 +1,7 @@
 """A program that trains in a child process, kills it at random moments, and goes on until a child comes to its end.
 
-python killed.py FOLDER KILLS SEED prints how often a child was killed, and how often within a write, which
-is made as slow as that of a busy disk.
+python killed.py FOLDER KILLS SEED prints how often a child was killed, how often within a write, which is
+made as slow as that of a busy disk, and at how many different epochs.
 """
 
 from __future__ import annotations
@@ -36,22 +36,25 @@ def train(folder: Path | None, resume: bool = False, epochs: int = EPOCHS) -> rp
 
 
 def main(folder: Path, kills: int, seed: int) -> None:
-    moments, killed, torn = random.Random(seed), 0, 0
+    moments, killed, torn, places = random.Random(seed), 0, 0, set()
+    train(None, epochs=1)  # everything is imported before the first child
     while True:
         child = os.fork()
         if child == 0:
-            os.fsync = lambda handle: time.sleep(0.003)  # type: ignore[assignment]
+            os.fsync = lambda handle: time.sleep(0.001)  # type: ignore[assignment]
             train(folder, resume=folder.exists(), epochs=MANY)
             os._exit(0)
         if killed < kills:
-            time.sleep(moments.uniform(0.02, 0.25))
+            time.sleep(moments.uniform(0.01, 0.5))
             os.kill(child, signal.SIGKILL)
         ended_well = os.waitpid(child, 0)[1] == 0
         if ended_well:
             break
         killed += 1
         torn += any(folder.rglob(".*.tmp"))
-    print(killed, torn)
+        history = folder / "history.jsonl"
+        places.add(history.read_text().count("\n") if history.exists() else 0)
+    print(killed, torn, len(places))
 
 
 if __name__ == "__main__":

@@ -44,7 +44,9 @@ def test_killed_at_random_moments_the_run_ends_with_the_bits_of_one_that_was_not
     for name, count in (("run", kills), ("whole", 0)):
         words = [sys.executable, killed.__file__, tmp_path / name, count, seed]
         said = subprocess.run(list(map(str, words)), capture_output=True, text=True, env=environment, check=True).stdout
-        assert int(said.split()[0]) == count
+        killed_times, torn, places = map(int, said.split())
+        assert killed_times == count
+        assert count < 30 or (torn >= 1 and places >= 3), "the kills were to fall into writes, and into several epochs"
     assert weights(tmp_path / "run") == weights(tmp_path / "whole")
     lines = (tmp_path / "run" / "history.jsonl").read_text().splitlines()
     assert len(lines) == killed.MANY
