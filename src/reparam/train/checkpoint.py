@@ -48,8 +48,8 @@ class Position:
     def go_back(self, to: Position, culprit: str, lr: float) -> None:
         """To a good state, at half the learning rate; the person is told."""
         note = (
-            f"step {self.step + 1} (epoch {self.epoch + 1}) was not finite: {culprit}; it went back to step {to.step + 1} "
-            f"and on at half the learning rate, {lr / 2:g}"
+            f"step {self.step + 1} (epoch {self.epoch + 1}) was not finite: {culprit}; the run went back to step "
+            f"{to.step + 1} and on at half the learning rate, {lr / 2:g}"
         )
         warnings.warn(note, UserWarning, stacklevel=3)
         self.rows, self.step, self.sums = to.rows, to.step, to.sums
