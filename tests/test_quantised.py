@@ -184,6 +184,7 @@ def test_a_batch_with_too_few_different_rows_leaves_codes_for_the_next():
 
 
 @pytest.mark.parametrize("decay", [0.9, None])
+@torch.no_grad()
 def test_a_dead_code_is_revived_when_the_rule_says_and_used_from_then_on(decay):
     """Unused at usage u, it is dead after the first t with u γ^t < dead times the mean; then it is one of the rows."""
     x, centres = clusters(6)
