@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from reparam import posteriors, priors
-from reparam.distributions import Codes
+from reparam.distributions import Codewords
 from reparam.objectives import penalties
 from rows import LATENT, Row, atom
 
@@ -22,7 +22,7 @@ def every_index(book) -> Tensor:
 
 
 def every_code(d: Distribution) -> tuple[Tensor, Tensor]:
-    assert isinstance(d, Codes)
+    assert isinstance(d, Codewords)
     points = d.book.vectors(every_index(d.book))
     return points, torch.ones(len(points))
 

@@ -14,7 +14,7 @@ import reparam as rp
 from models import Function, within
 from refusals import refused
 from reparam import objectives, posteriors, priors
-from reparam.distributions import Codes, Quantized
+from reparam.distributions import Codewords, Quantized
 from reparam.networks import Codebook, Lattice, MaskedCodes
 from reparam.objectives import penalties
 from reparam.run import describe, dump_toml, rebuild
@@ -100,7 +100,7 @@ def test_the_jacobian_of_the_value_in_what_was_quantised_is_the_identity(row):
 def test_its_mass_is_one_on_one_code(row):
     q = row.make()(torch.randn(4, 2))
     assert torch.equal(q.log_prob(q.rsample((3,))), torch.zeros(3, 4))
-    points, _ = every_code(Codes(q.book, torch.zeros(q.book.codes), torch.ones(())))
+    points, _ = every_code(Codewords(q.book, torch.zeros(q.book.codes), torch.ones(())))
     for b in range(4):
         assert float(q.expand((4,)).log_prob(points.unsqueeze(1)).exp()[:, b].sum()) == 1
     assert torch.equal(q.variance, torch.zeros(4, OUT))

@@ -16,7 +16,7 @@ from reparam.distributions.logistic import DiscretizedLogistic, LogisticMixture
 from reparam.distributions.logistic_normal import LogisticNormal
 from reparam.distributions.mixture import Mixture
 from reparam.distributions.noise import centre, element_support, from_standard_normal, unwrap
-from reparam.distributions.quantized import Codes, Quantized, code_vectors
+from reparam.distributions.quantized import Codewords, Quantized, code_vectors
 from reparam.distributions.sphere import SphereUniform, VonMisesFisher, sphere
 
 __all__ = [
@@ -25,7 +25,7 @@ __all__ = [
     "Binomial",
     "Blend",
     "Categorical",
-    "Codes",
+    "Codewords",
     "ContinuousBernoulli",
     "Delta",
     "DiscretizedLogistic",

@@ -99,7 +99,7 @@ class Quantized(Distribution):
         return torch.special.entr(share).sum().exp()
 
 
-class Codes(Distribution):
+class Codewords(Distribution):
     """Probabilities of the vectors of a book, by their numbers: Π_g p(i_g | i_1 ... i_g-1).
 
     ``logits`` are (groups, codes), or (codes,) for all groups alike; or a function of the numbers (..., groups) whose
@@ -153,7 +153,7 @@ class Codes(Distribution):
         return self.book.vectors(index)
 
 
-@register_kl(Quantized, Codes)
-def _kl_quantized_codes(q: Quantized, p: Codes) -> Tensor:
+@register_kl(Quantized, Codewords)
+def _kl_quantized_codewords(q: Quantized, p: Codewords) -> Tensor:
     """-log p(z), without a search where both read one book."""
     return -(p.log_mass(q.index) if q.book is p.book else p.log_prob(q.loc))

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from reparam.conditional import Conditional
-from reparam.distributions import Codes as CodesDistribution
+from reparam.distributions import Codewords
 from reparam.errors import InputError, nearest
 from reparam.networks import MaskedCodes
 
@@ -50,7 +50,7 @@ class Codes(Conditional):
         if over == "autoregressive":
             self.net = MaskedCodes(book.groups, book.codes, hidden)
 
-    def forward(self, *given: Tensor) -> CodesDistribution:
+    def forward(self, *given: Tensor) -> Codewords:
         """Batch (), event (D,): vectors of the codebook."""
         book: Any = self.posterior.quantizer
         logits: Tensor | Callable[[Tensor], Tensor]
@@ -58,4 +58,4 @@ class Codes(Conditional):
             logits = self.one.new_zeros(book.codes)
         else:
             logits = self.logits if self.over == "independent" else self.net
-        return CodesDistribution(book, logits, self.one)
+        return Codewords(book, logits, self.one)
