@@ -8,12 +8,14 @@ from reparam.posteriors.gaussian import DiagonalGaussian, FullGaussian, LowRankG
 from reparam.posteriors.laplace import Laplace
 from reparam.posteriors.point import Point
 from reparam.posteriors.positive import Gamma
+from reparam.posteriors.quantized import FiniteScalar, VectorQuantized
 from reparam.posteriors.simplex import Dirichlet, LogisticNormal
 from reparam.posteriors.sphere import VonMisesFisher
 
 __all__ = [
     "DiagonalGaussian",
     "Dirichlet",
+    "FiniteScalar",
     "Flow",
     "FullGaussian",
     "Gamma",
@@ -21,5 +23,6 @@ __all__ = [
     "LogisticNormal",
     "LowRankGaussian",
     "Point",
+    "VectorQuantized",
     "VonMisesFisher",
 ]

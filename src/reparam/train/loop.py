@@ -111,7 +111,7 @@ def fit(  # noqa: PLR0912, PLR0915 (the whole of training, to be read from top t
         history = History(position.records)
         started = time.monotonic() - position.seconds
         good = State.of(vae, optimizer, position)
-        vae.train()
+        _training_mode(vae)
         with Progress(epochs * len(data), "rows", progress) as bar:
             while position.epoch < epochs and not _exhausted(position, patience) and not stop.asked():
                 for batch in _batches(data, batch_size, seed, position, reference(vae)):
@@ -187,7 +187,18 @@ def _step(
     loss.backward()
     optimizer.step()
     with torch.no_grad():
-        return [float(t.mean()) for t in (bound, draw.reconstruction, finite_kl(draw))]
+        terms = [float(t.mean()) for t in (bound, draw.reconstruction, finite_kl(draw))]
+    vae.absorb(draw)
+    return terms
+
+
+def _training_mode(vae: VAE) -> None:
+    """The model in training mode, but for parts whose parameters are all frozen: these keep still."""
+    vae.train()
+    for part in (vae.prior, vae.likelihood, vae.posterior):
+        weights = list(part.parameters())
+        if weights and not any(w.requires_grad for w in weights):
+            part.eval()
 
 
 def _stop_at_non_finite(
