@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution, constraints, kl_divergence
 
-from reparam.distributions import Delta, centre, element_support, sphere
+from reparam.distributions import Delta, centre, code_vectors, element_support, sphere
 from reparam.errors import InputError
 
 
@@ -122,6 +122,15 @@ class VAE(nn.Module):
             check_support(self.likelihood, p_x, x)
         return Draw(q, p, z, p_x.log_prob(x))
 
+    def absorb(self, draw: Draw) -> None:
+        """Let the posterior take from a training step what no gradient brings, such as the means of a codebook.
+
+        Training calls it after each step; in evaluation mode it does nothing.
+        """
+        learn = getattr(self.posterior, "absorb", None)
+        if callable(learn) and self.posterior.training:
+            learn(draw.q)
+
     @torch.no_grad()
     def check(self, x: Tensor, *c: Tensor, columns: Sequence[str] | None = None, first_row: int = 0) -> None:
         """Refuse data that this model cannot explain: another shape, or values outside the likelihood's support.
@@ -204,6 +213,7 @@ _PLACES: tuple[tuple[str, tuple[constraints.Constraint, ...]], ...] = (
     ("positive numbers", (constraints.positive, constraints.nonnegative)),
     ("shares that sum to one", (constraints.simplex,)),
     ("vectors of length one", (sphere,)),
+    ("vectors of a codebook", (code_vectors,)),
 )
 
 
@@ -222,14 +232,14 @@ def _any_latent(p: Distribution) -> Tensor:
 def check_latent(q: Distribution, p: Distribution) -> None:
     """Raise InputError where posterior and prior are known to live in different places: their KL would be infinite.
 
-    Supports that are none of the four known ones are left to the caller.
+    Supports that are none of the known ones are left to the caller.
     """
     here, there = _place(q), _place(p)
     if here is not None and there is not None and here != there:
         raise InputError(
             f"the posterior gives {here} and the prior expects {there}: choose two with one support, such as "
-            "VonMisesFisher with SphereUniform, Dirichlet or LogisticNormal with Dirichlet, Gamma with Gamma, or any "
-            "Gaussian with StandardNormal"
+            "VonMisesFisher with SphereUniform, Dirichlet or LogisticNormal with Dirichlet, Gamma with Gamma, "
+            "VectorQuantized with Codes, or any Gaussian with StandardNormal"
         )
 
 

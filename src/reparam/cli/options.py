@@ -103,6 +103,12 @@ class TrainOptions:
     threads: int | None = option(
         None, "threads of torch; unless given all cores, or one if the model is small", group="training"
     )
+    retries: int = option(
+        0, "how often to go back and on at half the learning rate after a step that is not finite", group="training"
+    )
+    checkpoint_seconds: float = option(
+        60.0, "how often the state of the run is written, in the background", group="training"
+    )
 
 
 @dataclass(kw_only=True)

@@ -16,6 +16,7 @@ from reparam.distributions.logistic import DiscretizedLogistic, LogisticMixture
 from reparam.distributions.logistic_normal import LogisticNormal
 from reparam.distributions.mixture import Mixture
 from reparam.distributions.noise import centre, element_support, from_standard_normal, unwrap
+from reparam.distributions.quantized import Codewords, Quantized, code_vectors
 from reparam.distributions.sphere import SphereUniform, VonMisesFisher, sphere
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     "Binomial",
     "Blend",
     "Categorical",
+    "Codewords",
     "ContinuousBernoulli",
     "Delta",
     "DiscretizedLogistic",
@@ -36,6 +38,7 @@ __all__ = [
     "Multinomial",
     "NegativeBinomial",
     "Poisson",
+    "Quantized",
     "SphereUniform",
     "StudentT",
     "VonMisesFisher",
@@ -43,6 +46,7 @@ __all__ = [
     "autoregressive",
     "bounded_exp",
     "centre",
+    "code_vectors",
     "element_support",
     "from_standard_normal",
     "ordinal",

@@ -11,6 +11,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from reparam.distributions import Quantized
 from reparam.errors import InputError
 from reparam.numerics import log_mean_exp
 from reparam.objectives.base import Objective, require_density, sample_count
@@ -196,7 +197,8 @@ class CUBO(Objective):
     normalised w^n (the score is reparameterized once more, as in Tucker et al. 2019).
 
     Raises:
-        InputError: for n <= 1 or k < 2; at the first draw, where q has no density or no reparameterization.
+        InputError: for n <= 1 or k < 2; at the first draw, where q has no density, no reparameterization, or all
+            its mass on one code.
     """
 
     sign = -1
@@ -211,6 +213,11 @@ class CUBO(Objective):
     def bound(self, draw: Draw) -> Tensor:
         """The estimate of the upper bound, (B,), in nats."""
         require_density(draw.q, type(self).__name__)
+        if isinstance(draw.q, Quantized):
+            raise InputError(
+                "the chi-square bound needs a q(z|x) that gives every z some probability, and a quantised posterior "
+                "gives it to one code: choose objectives.ELBO"
+            )
         return log_power_mean(draw.log_w, self.n)
 
     def surrogate(self, draw: Draw, bound: Tensor) -> Tensor:

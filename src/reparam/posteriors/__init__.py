@@ -9,12 +9,14 @@ from reparam.posteriors.gaussian import DiagonalGaussian, FullGaussian, LowRankG
 from reparam.posteriors.laplace import Laplace
 from reparam.posteriors.point import Point
 from reparam.posteriors.positive import Gamma
+from reparam.posteriors.quantized import FiniteScalar, VectorQuantized
 from reparam.posteriors.simplex import Dirichlet, LogisticNormal
 from reparam.posteriors.sphere import VonMisesFisher
 
 __all__ = [
     "DiagonalGaussian",
     "Dirichlet",
+    "FiniteScalar",
     "Flow",
     "FullGaussian",
     "Gamma",
@@ -23,5 +25,6 @@ __all__ = [
     "LowRankGaussian",
     "Point",
     "Posterior",
+    "VectorQuantized",
     "VonMisesFisher",
 ]

@@ -31,6 +31,9 @@ from reparam.recipes.papers import (
     reweighted_wake_sleep,
     wae,
 )
+from reparam.recipes.quantised import fsq_vae, vq_vae
+
+RECIPES |= {recipe.__name__: recipe for recipe in (vq_vae, fsq_vae)}
 
 __all__ = [
     "CHOICES",
@@ -53,6 +56,7 @@ __all__ = [
     "draw_rows",
     "flow_prior_vae",
     "free_nats_vae",
+    "fsq_vae",
     "iaf_vae",
     "info_vae",
     "iwae",
@@ -67,5 +71,6 @@ __all__ = [
     "svae",
     "vae",
     "vamp_vae",
+    "vq_vae",
     "wae",
 ]
