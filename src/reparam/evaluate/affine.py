@@ -104,6 +104,8 @@ def _gaussian(p: Distribution) -> Map | None:
     base = unwrap(p)
     if p.batch_shape != () or len(p.event_shape) != 1:
         return None
+    if not isinstance(base, Normal | MultivariateNormal | LowRankMultivariateNormal):
+        return None
     mean = p.mean.detach().double().cpu()
     if type(base) is Normal and isinstance(p, Independent):
         return mean, torch.diag(base.scale.detach().double().cpu())
