@@ -25,10 +25,11 @@ def by_score(value: Callable[[Draw], Tensor], draw: Draw, whole: Tensor) -> Tens
     means of the others': for means of log w that is to leave i out (Kool et al. 2019), and for logs of means of w it
     is VIMCO (Mnih & Rezende 2016, eq. 9-10). A single sample has no baseline.
     """
+    terms = [draw.log_px, draw.log_pz, draw.log_qz]  # read here, so that the draw keeps them with their gradients
     with torch.no_grad():
         others: Tensor | float = 0.0
         if len(draw.log_px) > 1:
-            terms = (_one_by_the_others(t) for t in (draw.log_px, draw.log_pz, draw.log_qz))
+            terms = [_one_by_the_others(t) for t in terms]
             others = value(Draw(draw.q, draw.p, draw.z, *terms))
         signal = whole - others
     return (signal * (draw.log_qz - draw.log_qz.detach())).sum(0)

@@ -80,7 +80,9 @@ class Autoregressive(Conditional):
 
     zero: Tensor
 
-    def __init__(self, groups: int, classes: int | None = None, hidden: Sequence[int] = (64,), context: int = 0) -> None:
+    def __init__(
+        self, groups: int, classes: int | None = None, hidden: Sequence[int] = (64,), context: int = 0
+    ) -> None:
         super().__init__()
         self.codes = Codes(groups, classes)
         self.groups, self.classes, self.hidden, self.context = groups, classes, tuple(hidden), context
