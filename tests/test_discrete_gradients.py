@@ -98,15 +98,19 @@ OBJECTIVES = {
 }
 
 
-@pytest.mark.parametrize("prior", ["independent", "autoregressive"])
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("name", OBJECTIVES)
+# 9^4 tuples say no more than 4^4, and free nats need a closed form of KL
+CASES = [
+    (name, kind, prior)
+    for name, kind, prior in product(OBJECTIVES, KINDS, ("independent", "autoregressive"))
+    if (name, kind) != ("MIWAE", "Categorical") and (name, prior) != ("free nats", "autoregressive")
+]
+
+
+@pytest.mark.parametrize(("name", "kind", "prior"), CASES)
 def test_the_gradient_by_score_is_unbiased(name, kind, prior):
     """Not in the mean of samples: its expectation over all k-tuples is the gradient of the expected bound, to 1e-10."""
     objective = OBJECTIVES[name]
     vae = build(kind, "score", prior)
-    if (name == "MIWAE" and kind == "Categorical") or (name == "free nats" and prior == "autoregressive"):
-        pytest.skip("9^4 tuples say no more than 4^4; free nats need a closed form")
     draw, probability = tuples(vae, objective.k)
     assert float(probability.sum().detach()) == pytest.approx(1, abs=1e-12)
     bound = objective.bound(draw)

@@ -41,10 +41,11 @@ def log_power_mean(draw: Draw, power: float) -> Tensor:
 class IWAE(Objective):
     """log 1/k Σ p(x, z_i) / q(z_i|x): the importance-weighted bound (Burda et al. 2016, eq. 8), tighter as k grows.
 
-    ``gradient`` "plain" is that of the bound. With k, its part for the encoder drowns in noise (Rainforth et al. 2018);
-    "dreg" (Tucker et al. 2019) has the same mean without that defect, for one more backward pass
-    through the decoder; "stl" (Roeder et al. 2017) leaves the score out and is biased for k > 1. Both are zero for the
-    encoder where q is the exact posterior, and leave the model's gradient as it is. The value is always the bound.
+    ``gradient`` "plain" is that of the bound, by VIMCO where samples carry none (Mnih & Rezende 2016). With k, its part
+    for the encoder drowns in noise (Rainforth et al. 2018); "dreg" (Tucker et al. 2019) has the same mean without that
+    defect, for one more backward pass through the decoder; "stl" (Roeder et al. 2017) leaves the score out and is
+    biased for k > 1. Both are zero for the encoder where q is the exact posterior, and leave the model's gradient as it
+    is. The value is always the bound.
 
     Raises:
         InputError: for k < 1 or an unknown gradient; at the first draw, where q has no density, or no
