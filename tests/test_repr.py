@@ -20,6 +20,8 @@ from rows_posteriors import OTHERS as OTHER_POSTERIORS
 from rows_posteriors import POSTERIORS
 from rows_priors import OTHERS as OTHER_PRIORS
 from rows_priors import PRIORS
+from rows_quantised import POSTERIORS as QUANTISED_POSTERIORS
+from rows_quantised import PRIORS as QUANTISED_PRIORS
 
 NAMES = {
     "torch": torch,
@@ -28,7 +30,17 @@ NAMES = {
     **{name: getattr(m, name) for m in (objectives, penalties, schedules) for name in m.__all__},
 }
 PARTS = [
-    row.make for table in (LIKELIHOODS, POSTERIORS, OTHER_POSTERIORS, PRIORS, OTHER_PRIORS) for row in table.values()
+    row.make
+    for table in (
+        LIKELIHOODS,
+        POSTERIORS,
+        OTHER_POSTERIORS,
+        PRIORS,
+        OTHER_PRIORS,
+        QUANTISED_POSTERIORS,
+        QUANTISED_PRIORS,
+    )
+    for row in table.values()
 ]
 
 

@@ -18,6 +18,7 @@ from torch.distributions import Distribution, Independent, MultivariateNormal, N
 from reparam.calls import Written
 from reparam.distributions import Quantized
 from reparam.errors import InputError
+from reparam.objectives.gradients import require_path
 from reparam.shapes import Float
 from reparam.vae import Draw, has_density
 
@@ -33,7 +34,12 @@ class Penalty(Written, ABC):
     least_rows: int = 2
 
     def __call__(self, draw: Draw, rows: int) -> Tensor:
-        """The penalty of this batch, a scalar; ``rows`` is the number of data of which they are a part."""
+        """The penalty of this batch, a scalar; ``rows`` is the number of data of which they are a part.
+
+        Raises:
+            InputError: for samples that are discrete, or carry no gradient to the encoder.
+        """
+        require_path(draw, f"the penalty {type(self).__name__}")
         return self.of(draw, rows) if draw.z.shape[1] >= self.least_rows else draw.z.new_zeros(())
 
     @abstractmethod

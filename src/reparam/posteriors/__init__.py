@@ -1,9 +1,10 @@
-"""Posteriors q(z|x): conditionals with batch (B,) and event (D,), drawn by reparameterization.
+"""Posteriors q(z|x): conditionals with batch (B,) and event (D,), drawn by reparameterization where z is continuous.
 
 A net's output passes through bounded links, so that densities and gradients stay finite however far it is thrown.
 """
 
 from reparam.posteriors.base import Posterior
+from reparam.posteriors.discrete import Bernoulli, Categorical
 from reparam.posteriors.flow import Flow
 from reparam.posteriors.gaussian import DiagonalGaussian, FullGaussian, LowRankGaussian
 from reparam.posteriors.laplace import Laplace
@@ -14,6 +15,8 @@ from reparam.posteriors.simplex import Dirichlet, LogisticNormal
 from reparam.posteriors.sphere import VonMisesFisher
 
 __all__ = [
+    "Bernoulli",
+    "Categorical",
     "DiagonalGaussian",
     "Dirichlet",
     "FiniteScalar",

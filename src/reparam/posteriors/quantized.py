@@ -6,23 +6,23 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from reparam.conditional import Conditional
 from reparam.distributions import Quantized as QuantizedDistribution
 from reparam.networks.quantizers import Codebook, Lattice, Quantizer
+from reparam.posteriors.base import Posterior
 
 
-class _Quantized(Conditional):
+class _Quantized(Posterior):
     """A net, and what its output is rounded to."""
 
     quantizer: Quantizer
 
     def __init__(self, net: nn.Module, quantizer: Quantizer) -> None:
-        super().__init__()
-        self.net, self.quantizer = net, quantizer
+        super().__init__(net)
+        self.quantizer = quantizer
 
-    def forward(self, x: Tensor, *c: Tensor) -> QuantizedDistribution:
+    def read(self, out: Tensor) -> QuantizedDistribution:
         """Batch (B,), event (groups * dim,)."""
-        encoded, index = self.quantizer(self.net(x, *c))
+        encoded, index = self.quantizer(out)
         return QuantizedDistribution(encoded, index, self.quantizer)
 
     def absorb(self, q: QuantizedDistribution) -> None:

@@ -9,9 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from reparam import likelihoods, networks, posteriors, priors
+from reparam import likelihoods, networks, posteriors, priors, schedules
 from reparam.calls import TORCH, arguments
 from reparam.errors import RunFolderError
+from reparam.schedules import Schedule
 from reparam.vae import VAE
 
 _NETWORKS = ("MLP", "ConvEncoder", "ConvDecoder", "Log1p", "Rescale", "WithoutLast")
@@ -23,6 +24,7 @@ _OWN: dict[str, Callable[..., nn.Module]] = {
     **{f"likelihoods.{n}": getattr(likelihoods, n) for n in likelihoods.__all__ if n != "Likelihood"},
     **{f"networks.{n}": getattr(networks, n) for n in _NETWORKS},
 }
+_SCHEDULES = {f"schedules.{n}": getattr(schedules, n) for n in schedules.__all__ if n != "Schedule"}
 _OWN_NAMES = {cls: name for name, cls in _OWN.items()}
 
 
@@ -53,7 +55,7 @@ def _describe(value: Any, path: _Path, homes: Mapping[nn.Module, _Path]) -> Any:
     inside = {name: _describe(inner, (*path, name), homes) for name, inner in _inside(value).items()}
     if isinstance(value, list | tuple):
         return list(inside.values())
-    return inside if isinstance(value, nn.Module | Mapping) else value
+    return inside if isinstance(value, nn.Module | Mapping | Schedule) else value
 
 
 def _inside(value: Any) -> dict[str, Any]:
@@ -62,11 +64,19 @@ def _inside(value: Any) -> dict[str, Any]:
         return {str(i): v for i, v in enumerate(value)}
     if isinstance(value, Mapping):
         return dict(value)
+    cls = type(value)
+    if isinstance(value, Schedule):
+        name = f"schedules.{cls.__name__}"
+        return {"type": name, **vars(value)} if _SCHEDULES.get(name) is cls else {"type": _unlisted(cls)}
     if not isinstance(value, nn.Module):
         return {}
-    if type(value) in _OWN_NAMES:
-        return {"type": _OWN_NAMES[type(value)], **arguments(value)}
+    if cls in _OWN_NAMES:
+        return {"type": _OWN_NAMES[cls], **arguments(value)}
     return _inside_torch(value)
+
+
+def _unlisted(cls: type) -> str:
+    return f"unlisted:{cls.__module__}.{cls.__qualname__}"
 
 
 def _inside_torch(module: nn.Module) -> dict[str, Any]:
@@ -76,7 +86,7 @@ def _inside_torch(module: nn.Module) -> dict[str, Any]:
         counted = names == [str(i) for i in range(len(names))]
         return {"type": "torch.nn.Sequential", **({} if counted else {"names": names}), "layers": layers}
     if cls not in TORCH:
-        return {"type": f"unlisted:{cls.__module__}.{cls.__qualname__}"}
+        return {"type": _unlisted(cls)}
     return {"type": f"torch.nn.{cls.__name__}", **arguments(module)}
 
 
@@ -164,4 +174,5 @@ _MAKERS: dict[str, Callable[..., Any]] = {
     "torch.nn.Sequential": _sequential,
     **{f"torch.nn.{c.__name__}": c for c in TORCH},
     **_OWN,
+    **_SCHEDULES,
 }

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from reparam import seeding
+from reparam.conditional import following, scheduled_parts
 from reparam.data import Dataset, Schema, as_dataset
 from reparam.errors import InputError, NonFiniteError
 from reparam.evaluate import objective_value
@@ -62,9 +63,10 @@ def fit(  # noqa: PLR0912, PLR0915 (the whole of training, to be read from top t
     with ``patience`` training stops after so many epochs without a better one. Validation uses the objective at its
     final weights and the same noise each epoch.
 
-    ``lr`` and weights of the objective may be :mod:`reparam.schedules`, in fractions of the run: the step that ends at
-    a share t of all rows of all epochs uses their values at t, so that the last step uses the final ones. A run that
-    ends before its objective has come to its final weights says so by a warning, and in ``History.notes``.
+    ``lr``, weights of the objective and temperatures of the model may be :mod:`reparam.schedules`, in fractions of the
+    run: the step that ends at a share t of all rows of all epochs uses their values at t, so that the last step uses
+    the final ones. A run that ends before its objective has come to its final weights says so by a warning, and in
+    ``History.notes``.
 
     ``out`` is a run folder that :func:`reparam.load` opens; after the first epoch, every ``checkpoint_seconds`` and at
     the end it gets a checkpoint, written in the background, from which ``resume=True`` goes on with the same bits as an
@@ -101,12 +103,16 @@ def fit(  # noqa: PLR0912, PLR0915 (the whole of training, to be read from top t
         on_start()
     optimizer = torch.optim.Adam(vae.parameters(), lr=value(lr), fused=True)
     settings = _settings(vae, objective, data, epochs, batch_size, lr, seed)
-    folder = (
-        None
-        if out is None
-        else RunWriter(Path(out), vae, optimizer, settings, resume, checkpoint_seconds, _earlier(objective))
-    )
-    with seeding.seeded(seed), flushed_denormals(), stop_request() as stop, folder or nullcontext():
+    folder = None if out is None else RunWriter(Path(out), vae, optimizer, settings, resume, checkpoint_seconds)
+    if folder:
+        folder.earlier = _earlier(objective)
+    with (
+        seeding.seeded(seed),
+        flushed_denormals(),
+        stop_request() as stop,
+        following(vae) as tell,
+        folder or nullcontext(),
+    ):
         position, best = (folder.read() if folder and resume else None) or (Position(), None)
         if position.epoch > epochs:
             raise InputError(f"the run in {out} has {position.epoch} epochs already: give more than that, not {epochs}")
@@ -121,7 +127,7 @@ def fit(  # noqa: PLR0912, PLR0915 (the whole of training, to be read from top t
                 for batch in _batches(data, batch_size, seed, position, reference(vae)):
                     now = _share(position, len(batch[0]), len(data), epochs)
                     optimizer.param_groups[0]["lr"] = rate = position.lr_factor * value(lr, now)
-                    terms = _step(vae, objective, optimizer, batch, now, len(data))
+                    terms = _step(vae, objective, optimizer, batch, tell(now), len(data))
                     if terms is None:
                         culprit = diagnose(vae, objective, batch)
                         if position.retries == retries:
@@ -168,7 +174,7 @@ def _settings(
         "rows": len(data), "data": data.fingerprint(), "objective": repr(objective),
         "model": model_digest(vae),
     }  # fmt: skip
-    if isinstance(lr, Schedule) or objective.schedules():
+    if isinstance(lr, Schedule) or objective.schedules() or scheduled_parts(vae):
         settings["scheduled_epochs"] = epochs  # with more of them, the steps done would have been others
     return settings
 
