@@ -203,8 +203,8 @@ def test_every_pair_over_the_four_axes_trains(likelihood):
     """20 steps lower the loss, at fixed noise, and everything stays finite.
 
     But for upper bounds, whose estimate by four samples lies below what it estimates, the more the worse the encoder
-    is: it may rise while the bound falls (test_importance has its own law). And for schedules, whose early steps improve
-    another objective than the last one, which is compared.
+    is: it may rise while the bound falls (test_importance has its own law). And for schedules: their early steps
+    improve another objective than the last one, which is compared.
     """
     torch.manual_seed(1)
     x = rp.Dataset(data_of(likelihood))
