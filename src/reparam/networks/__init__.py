@@ -2,5 +2,17 @@
 
 from reparam.networks.convolution import ConvDecoder, ConvEncoder, conv
 from reparam.networks.perceptron import ACTIVATIONS, MLP, Log1p, Rescale, activation, mlp
+from reparam.networks.sets import SetEncoder
 
-__all__ = ["ACTIVATIONS", "MLP", "ConvDecoder", "ConvEncoder", "Log1p", "Rescale", "activation", "conv", "mlp"]
+__all__ = [
+    "ACTIVATIONS",
+    "MLP",
+    "ConvDecoder",
+    "ConvEncoder",
+    "Log1p",
+    "Rescale",
+    "SetEncoder",
+    "activation",
+    "conv",
+    "mlp",
+]
