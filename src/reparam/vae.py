@@ -18,6 +18,7 @@ class Draw:
 
     Shapes: z (K, B, D); log_px, log_pz and log_qz (K, B), normalised, in nats. The last two are evaluated when they are
     first read, unless given: an ELBO with a closed form of KL needs neither, and they cost a twelfth of a small step.
+    ``contexts`` (B, ...) are those of the data, for penalties that compare z with them.
     """
 
     def __init__(
@@ -28,8 +29,9 @@ class Draw:
         log_px: Tensor,
         log_pz: Tensor | None = None,
         log_qz: Tensor | None = None,
+        contexts: tuple[Tensor, ...] = (),
     ) -> None:
-        self.q, self.p, self.z, self.log_px = q, p, z, log_px
+        self.q, self.p, self.z, self.log_px, self.contexts = q, p, z, log_px, contexts
         if log_pz is not None:
             self.log_pz = log_pz
         if log_qz is not None:
@@ -120,30 +122,39 @@ class VAE(nn.Module):
         p_x = self.likelihood(z, *(t.expand(z.shape[0], *t.shape) for t in c))
         if check:
             check_support(self.likelihood, p_x, x)
-        return Draw(q, p, z, p_x.log_prob(x))
+        return Draw(q, p, z, p_x.log_prob(x), contexts=c)
 
     @torch.no_grad()
     def check(self, x: Tensor, *c: Tensor, columns: Sequence[str] | None = None, first_row: int = 0) -> None:
         """Refuse data that this model cannot explain: another shape, or values outside the likelihood's support.
 
         ``columns`` are names for the elements of a datum of one dimension; ``first_row`` is the number of the first
-        datum in the whole data, for the message.
+        datum in the whole data, for the message. Each datum is held against its own contexts.
 
         Raises:
             InputError: naming the place, the value, the allowed range, and what to choose instead.
         """
+        check_rows(len(x), c)
         z = _any_latent(self.prior(*(t[:1] for t in c))).to(reference(self))
-        p_x = self.likelihood(z, *(t[:1] for t in c))
-        check_support(self.likelihood, p_x, x, columns, first_row)
+        size = _CHECKED_AT_ONCE if c else max(1, len(x))
+        for start in range(0, len(x), size):
+            rows = x[start : start + size]
+            given = [t[start : start + size] for t in c]
+            p_x = self.likelihood(z.expand(len(rows), -1) if c else z, *given)
+            check_support(self.likelihood, p_x, rows, columns, first_row + start)
 
     @torch.no_grad()
     def sample(self, n: int, *c: Tensor, mean: bool = False) -> Tensor:
         """n data from the model: z from the prior and x from p(x|z), or with ``mean`` the mean of p(x|z).
 
         Shapes: contexts (n, ...); the result is (n, *event).
+
+        Raises:
+            InputError: for n below 1, or contexts that are not n.
         """
         if n < 1:
             raise InputError(f"the number of samples must be at least 1, not {n}")
+        check_rows(n, c)
         p = self.prior(*c)
         z = p.sample((n,)) if p.batch_shape == () else p.sample()
         p_x = self.likelihood(z, *c)
@@ -167,6 +178,16 @@ class VAE(nn.Module):
     def reconstruct(self, x: Tensor, *c: Tensor) -> Tensor:
         """The mean of p(x|z) at ``encode(x)``: (B, *event) to (B, *event)."""
         return self.decode(self.encode(x, *c), *c)
+
+
+_CHECKED_AT_ONCE = 512  # data that are decoded together, where the support may depend on contexts
+
+
+def check_rows(n: int, contexts: Sequence[Tensor]) -> None:
+    """Raise InputError unless there is one of each context for each of n data."""
+    for i, c in enumerate(contexts):
+        if c.shape[:1] != (n,):
+            raise InputError(f"{n} data, but context {i} has shape {tuple(c.shape)}: each datum needs its own")
 
 
 def check_support(

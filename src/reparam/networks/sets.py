@@ -66,7 +66,3 @@ class SetEncoder(nn.Module):
         each = self.active(values * weight + identity + self.element.bias)
         out: Tensor = self.net(torch.where(mask, each, 0.0).sum(-2), *c)
         return out
-
-    def extra_repr(self) -> str:
-        """Sizes, for ``print``."""
-        return f"inputs={self.inputs}, embedding={self.embedding}"

@@ -9,10 +9,10 @@ Their further ``options`` are those of ``vae``. ``RECIPES`` lists them by name.
 """
 
 from reparam.recipes.base import NETWORKS, POSTERIORS, autoencoder, vae
+from reparam.recipes.conditional import cvae, invariant_vae
 from reparam.recipes.families import LIKELIHOODS, LOGARITHMIC, STANDARDIZED
 from reparam.recipes.papers import (
     RECIPES,
-    Recipe,
     annealed_vae,
     beta_tc_vae,
     beta_vae,
@@ -29,6 +29,7 @@ from reparam.recipes.papers import (
     reweighted_wake_sleep,
     wae,
 )
+from reparam.recipes.recipe import Recipe
 
 __all__ = [
     "LIKELIHOODS",
@@ -44,9 +45,11 @@ __all__ = [
     "beta_vae",
     "capacity_vae",
     "ciwae",
+    "cvae",
     "dip_vae",
     "free_nats_vae",
     "info_vae",
+    "invariant_vae",
     "iwae",
     "miwae",
     "piwae",
