@@ -24,12 +24,13 @@ from rows_likelihoods import LIKELIHOODS, gaussian
 from rows_objectives import OBJECTIVES
 from rows_posteriors import OTHERS as OTHER_POSTERIORS
 from rows_posteriors import POSTERIORS
+from rows_priors import CONDITIONAL as CONDITIONAL_PRIORS
 from rows_priors import OTHERS as OTHER_PRIORS
 from rows_priors import PRIORS
 
 pytestmark = pytest.mark.usefixtures("double")
 
-CONDITIONED = LIKELIHOODS | POSTERIORS
+CONDITIONED = LIKELIHOODS | POSTERIORS | CONDITIONAL_PRIORS
 ALL = CONDITIONED | PRIORS
 
 rows = pytest.mark.parametrize("row", ALL.values(), ids=ALL)
@@ -42,7 +43,7 @@ sides = pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str
     [
         (likelihoods, LIKELIHOODS),
         (posteriors, POSTERIORS | OTHER_POSTERIORS),
-        (priors, PRIORS | OTHER_PRIORS),
+        (priors, PRIORS | OTHER_PRIORS | CONDITIONAL_PRIORS),
         (objectives, OBJECTIVES),
     ],
 )

@@ -212,12 +212,18 @@ def check_support(
     row, *place = (int(i) for i in (~inside).nonzero()[0])
     value = float(x[(row, *place)])
     where = f"column {columns[place[0]]!r}" if columns and len(place) == 1 else f"element {tuple(place)}"
-    allowed = getattr(likelihood, "allowed", str(support))
+    allowed = getattr(likelihood, "allowed", None) or _words(support)
     remedy = getattr(likelihood, "remedy", "choose a likelihood whose support holds these values")
     raise InputError(
         f"{type(likelihood).__name__} explains values that are {allowed}; row {first_row + row}, {where} "
         f"is {value:.6g}: {remedy}"
     )
+
+
+def _words(support: constraints.Constraint) -> str:
+    """The support in a few words, also where it holds tensors, such as a number of trials for each datum."""
+    text = " ".join(str(support).split())
+    return text if len(text) < 80 else f"within the bounds of {type(support).__name__.lstrip('_')}"
 
 
 _PLACES: tuple[tuple[str, tuple[constraints.Constraint, ...]], ...] = (

@@ -79,8 +79,11 @@ def _apart(path: Path, columns: Sequence[str], label: int | None, contexts: Sequ
     """Where the columns are that are no data.
 
     Raises:
-        InputError: if no other is left.
+        InputError: if no other is left, or a context is neither a column nor "labels".
     """
+    unknown = next((name for name in contexts if name not in (*columns, "labels")), None)
+    if unknown is not None:
+        raise InputError(f"{path.name} has no context {unknown!r}: {nearest(unknown, columns)}")
     apart = [i for i, name in enumerate(columns) if i == label or name in contexts]
     if len(apart) == len(columns):
         raise InputError(f"{path.name} has no column beside labels and contexts: there are no data")

@@ -128,7 +128,7 @@ class ConvEncoder(_Convolutions):
         images = x.reshape(-1, *self.shape)
         images = images.movedim(-1, 1) if self.channels_last else images.reshape(len(images), self.colours, *_hw(self))
         if c or self.context:
-            numbers = flattened(x.new_empty(*lead, 0), lead, c, self.context).reshape(-1, self.context, 1, 1)
+            numbers = flattened(x.new_empty(*lead, 0), lead, c, self.context).reshape(len(images), self.context, 1, 1)
             images = torch.cat([images, numbers.expand(-1, -1, *_hw(self))], 1)
         out: Tensor = self.last(self.layers(images).flatten(1))
         return out.reshape(*lead, -1)
