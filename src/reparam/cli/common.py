@@ -39,7 +39,7 @@ def opened(folder: str) -> tuple[Run, Schema]:
 
 def dataset(schema: Schema, path: str, labels: str | None, binarize: str | None) -> Dataset:
     """The data of a file in the units of the run."""
-    return schema.dataset(read(path, labels), binarize)
+    return schema.dataset(read(path, labels, [c.name for c in schema.contexts or ()]), binarize)
 
 
 def check_seed(seed: int) -> int:

@@ -25,6 +25,7 @@ _LIKELIHOOD = (  # data.schema.LIKELIHOODS, which would import numpy and torch f
     "discretized_logistic_mixture, gaussian, laplace, student_t, log_normal, beta, poisson, negative_binomial, "
     "zero_inflated_poisson, zero_inflated_negative_binomial, multinomial, categorical or ordinal"
 )
+_GIVEN = "the contexts of a conditional model: batch=a,dose=0.5"
 _SEED = "decides all randomness: 0 to 2**32 - 1"
 _K = "samples of z for each row"
 
@@ -36,6 +37,7 @@ class TrainOptions:
     data: str = required(_DATA, positional=True)
     out: str = required("the run folder to make")
     labels: str | None = option(None, "a file with a label for each row, or a column to leave out as label")
+    context: str | None = option(None, "columns or arrays that the model is conditional on: batch,dose; or: labels")
     likelihood: str = option("auto", _LIKELIHOOD)
     binarize: str | None = option(None, "grey values to 0 and 1: dynamic (a fresh draw at each visit) or threshold")
     pixel_max: float | None = option(None, "the value of white, where grey values are whole numbers")
@@ -93,6 +95,7 @@ class SampleOptions:
     out: str = required("where to: .npy .npz .csv .parquet, or .png for a grid of images")
     n: int = option(64, "how many", short="-n")
     mean: bool = option(False, "give the mean of p(x|z) instead of a draw from it")
+    given: str | None = option(None, _GIVEN)
     seed: int = option(0, _SEED)
 
 
@@ -116,6 +119,7 @@ class DecodeOptions:
     latents: str = required("an array (rows, latent dimensions): .npy .npz .csv .parquet", positional=True)
     out: str = required("where to: .npy .npz .csv .parquet, or .png for a grid of images")
     sample: bool = option(False, "draw from p(x|z) instead of giving its mean")
+    given: str | None = option(None, _GIVEN)
     seed: int = option(0, _SEED)
 
 
@@ -128,6 +132,7 @@ class ReconstructOptions:
     out: str = required("where to: .npy .npz .csv .parquet, or .png for a grid of images")
     binarize: str | None = option(None, "dynamic or threshold; as in training unless given")
     labels: str | None = option(None, "a column to leave out as label")
+    given: str | None = option(None, _GIVEN + "; decode with these instead of each row's own")
     seed: int = option(0, _SEED)
 
 

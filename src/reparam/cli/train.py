@@ -40,7 +40,7 @@ def train(options: TrainOptions) -> int:
     prepare(options.threads)
     folder = Path(options.out)
     _refuse_folder(folder, options.overwrite)
-    source = read(options.data, options.labels)
+    source = read(options.data, options.labels, context_names(options))
     plan, schema, notes = resolve(options, source)
 
     def accept() -> None:
@@ -72,7 +72,12 @@ def resume(options: ResumeOptions) -> int:
         say("the run has no checkpoint yet: it starts from the beginning")
     if options.epochs is not None:
         plan = replace(plan, epochs=options.epochs)
-    return _train(plan, read(plan.data, plan.labels), schema, Path(options.run), resume=True)
+    return _train(plan, read(plan.data, plan.labels, context_names(plan)), schema, Path(options.run), resume=True)
+
+
+def context_names(options: TrainOptions) -> list[str]:
+    """The names of the contexts, which commas separate."""
+    return [name.strip() for name in options.context.split(",")] if options.context else []
 
 
 def resolve(options: TrainOptions, source: Source) -> tuple[TrainOptions, Schema, list[str]]:
@@ -139,6 +144,8 @@ def build(plan: TrainOptions, data: Dataset) -> Recipe:
         "likelihood": plan.likelihood, "posterior": plan.posterior, "network": plan.network,
         "hidden": plan.hidden or [], "channels": plan.channels or [], "activation": plan.activation,
     }  # fmt: skip
+    if data.contexts:
+        details["context"] = sum(c[0].numel() for c in data.contexts)
     with seeding.seeded(plan.seed):
         if plan.recipe is not None:
             return recipes.RECIPES[plan.recipe](data.event_shape, plan.latent_dim, **details)

@@ -4,8 +4,20 @@ from reparam.networks.convolution import ConvDecoder, ConvEncoder, conv
 from reparam.networks.masked_codes import MaskedCodes
 from reparam.networks.perceptron import ACTIVATIONS, MLP, Log1p, Rescale, activation, mlp
 from reparam.networks.quantizers import Codebook, Lattice
+from reparam.networks.sets import SetEncoder
 
 __all__ = [
-    "ACTIVATIONS", "MLP", "Codebook", "ConvDecoder", "ConvEncoder", "Lattice", "Log1p", "MaskedCodes", "Rescale",
-    "activation", "conv", "mlp",
-]  # fmt: skip
+    "ACTIVATIONS",
+    "MLP",
+    "Codebook",
+    "ConvDecoder",
+    "ConvEncoder",
+    "Lattice",
+    "Log1p",
+    "MaskedCodes",
+    "Rescale",
+    "SetEncoder",
+    "activation",
+    "conv",
+    "mlp",
+]

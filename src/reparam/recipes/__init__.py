@@ -8,11 +8,12 @@
 Their further ``options`` are those of ``vae``. ``RECIPES`` lists them by name.
 """
 
+from collections.abc import Callable
+
 from reparam.recipes.base import NETWORKS, POSTERIORS, autoencoder, vae
+from reparam.recipes.conditional import cvae, invariant_vae
 from reparam.recipes.families import LIKELIHOODS, LOGARITHMIC, STANDARDIZED
 from reparam.recipes.papers import (
-    RECIPES,
-    Recipe,
     annealed_vae,
     beta_tc_vae,
     beta_vae,
@@ -30,8 +31,13 @@ from reparam.recipes.papers import (
     wae,
 )
 from reparam.recipes.quantised import fsq_vae, vq_vae
+from reparam.recipes.recipe import Recipe
 
-RECIPES |= {recipe.__name__: recipe for recipe in (vq_vae, fsq_vae)}
+_ALL: tuple[Callable[..., Recipe], ...] = (
+    beta_vae, annealed_vae, free_nats_vae, capacity_vae, iwae, miwae, piwae, ciwae, renyi_vae, reweighted_wake_sleep,
+    beta_tc_vae, dip_vae, info_vae, wae, rae, cvae, invariant_vae, vq_vae, fsq_vae,
+)  # fmt: skip
+RECIPES = {recipe.__name__: recipe for recipe in _ALL}
 
 __all__ = [
     "LIKELIHOODS",
@@ -47,10 +53,12 @@ __all__ = [
     "beta_vae",
     "capacity_vae",
     "ciwae",
+    "cvae",
     "dip_vae",
     "free_nats_vae",
     "fsq_vae",
     "info_vae",
+    "invariant_vae",
     "iwae",
     "miwae",
     "piwae",

@@ -37,6 +37,7 @@ def vae(
     total: int | None = None,
     levels: int | None = None,
     components: int | None = None,
+    context: int = 0,
     mean: Tensor | None = None,
     loc: Tensor | None = None,
     spread: Tensor | None = None,
@@ -48,7 +49,8 @@ def vae(
     ``scale`` is that of real data and of grey levels: a number or tensor, "shared", "elementwise" or "predicted", in
     units of ``spread``; ``dispersion`` is likewise that of the negative binomial. ``classes``, ``total`` (trials or
     draws), ``levels`` and ``components`` are those of the likelihoods that have them. What is not given, the likelihood
-    decides. The encoder reads log(1 + x) of counts and of positive data.
+    decides. The encoder reads log(1 + x) of counts and of positive data. ``context`` is the total size of the contexts
+    that encoder and decoder read beside x and z: 0 for none.
     ``mean``, the mean datum, starts the decoder's output there, which spares the first part of training. ``loc`` and
     ``spread`` standardise real data inside the model: its scores and samples stay in the data's own units.
 
@@ -77,11 +79,12 @@ def vae(
     }[posterior]
     encoder: nn.Module
     if network == "mlp":
-        encoder = networks.mlp(shape, codes, hidden, activation)
-        decoder: Any = networks.mlp(latent_dim, outputs, tuple(reversed(hidden)), activation)
+        encoder = networks.mlp(shape, codes, hidden, activation, context=context)
+        decoder: Any = networks.mlp(latent_dim, outputs, tuple(reversed(hidden)), activation, context=context)
     else:
-        encoder = networks.conv(shape, codes, channels, activation, dense=dense)
-        decoder = networks.conv(latent_dim, shape, channels, activation, _prefix(likelihood, outputs, shape), dense)
+        encoder = networks.conv(shape, codes, channels, activation, context=context, dense=dense)
+        prefix = _prefix(likelihood, outputs, shape)
+        decoder = networks.conv(latent_dim, shape, channels, activation, prefix, context=context, dense=dense)
     if mean is not None and family.start is not None:
         _start_at(decoder, family.start(mean.double(), options), network, math.prod(outputs) // math.prod(shape))
     if likelihood in LOGARITHMIC:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 from reparam.objectives import (
     CIWAE,
@@ -12,7 +11,6 @@ from reparam.objectives import (
     MIWAE,
     PIWAE,
     Capacity,
-    Objective,
     Penalized,
     Reconstruction,
     Renyi,
@@ -20,18 +18,8 @@ from reparam.objectives import (
     penalties,
 )
 from reparam.recipes.base import autoencoder, vae
+from reparam.recipes.recipe import Recipe, Shape
 from reparam.schedules import Linear, Weight
-from reparam.vae import VAE
-
-
-class Recipe(NamedTuple):
-    """A model, and the objective to train it with."""
-
-    vae: VAE
-    objective: Objective
-
-
-Shape = int | Sequence[int]
 
 
 def beta_vae(event_shape: Shape, latent_dim: int = 10, *, beta: Weight = 4.0, **options: Any) -> Recipe:
@@ -129,10 +117,3 @@ def rae(event_shape: Shape, latent_dim: int = 10, *, weight: Weight = 1.0, **opt
     """Regularised autoencoder: a plain one with a weight on |z|²/2 (Ghosh et al. 2020), its decoder unconstrained."""
     objective = Penalized(Reconstruction(), penalties.SquaredNorm(), weight)
     return Recipe(autoencoder(event_shape, latent_dim, **options), objective)
-
-
-_ALL: tuple[Callable[..., Recipe], ...] = (
-    beta_vae, annealed_vae, free_nats_vae, capacity_vae, iwae, miwae, piwae, ciwae, renyi_vae, reweighted_wake_sleep,
-    beta_tc_vae, dip_vae, info_vae, wae, rae,
-)  # fmt: skip
-RECIPES = {recipe.__name__: recipe for recipe in _ALL}

@@ -15,13 +15,14 @@ from reparam.errors import RunFolderError
 from reparam.schedules import Schedule
 from reparam.vae import VAE
 
+_NETWORKS = ("MLP", "ConvEncoder", "ConvDecoder", "SetEncoder", "Log1p", "Rescale")
 # Every class that can be rebuilt. Its constructor's parameters are kept as attributes of the same names.
 _OWN: dict[str, Callable[..., nn.Module]] = {
     "VAE": VAE,
     **{f"priors.{n}": getattr(priors, n) for n in priors.__all__},
     **{f"posteriors.{n}": getattr(posteriors, n) for n in posteriors.__all__},
     **{f"likelihoods.{n}": getattr(likelihoods, n) for n in likelihoods.__all__ if n != "Likelihood"},
-    **{f"networks.{n}": getattr(networks, n) for n in ("MLP", "ConvEncoder", "ConvDecoder", "Log1p", "Rescale")},
+    **{f"networks.{n}": getattr(networks, n) for n in _NETWORKS},
 }
 _SCHEDULES = {f"schedules.{n}": getattr(schedules, n) for n in schedules.__all__ if n != "Schedule"}
 _CONV = ("in_channels", "out_channels", "kernel_size", "stride", "padding", "dilation", "groups", "padding_mode")
