@@ -36,6 +36,11 @@ PRIORS = {
     "VampPrior": Row(priors.VampPrior, vamp, 2 * LATENT, plane),
 }
 
+# Given contexts: they obey the laws of what is conditional.
+CONDITIONAL = {
+    "ConditionalGaussian": Row(priors.ConditionalGaussian, priors.ConditionalGaussian, 2 * LATENT, plane),
+}
+
 # Without closed-form moments, or on a part of the plane: their laws are in test_priors.py.
 OTHERS = {
     "Flow affine": Row(priors.Flow, flow("affine"), LATENT, line_squared),

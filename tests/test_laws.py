@@ -25,6 +25,7 @@ from rows_objectives import OBJECTIVES
 from rows_posteriors import DISCRETE as DISCRETE_POSTERIORS
 from rows_posteriors import OTHERS as OTHER_POSTERIORS
 from rows_posteriors import POSTERIORS
+from rows_priors import CONDITIONAL as CONDITIONAL_PRIORS
 from rows_priors import DISCRETE as DISCRETE_PRIORS
 from rows_priors import OTHERS as OTHER_PRIORS
 from rows_priors import PRIORS
@@ -33,7 +34,7 @@ from rows_quantised import PRIORS as QUANTISED_PRIORS
 
 pytestmark = pytest.mark.usefixtures("double")
 
-CONDITIONED = LIKELIHOODS | POSTERIORS
+CONDITIONED = LIKELIHOODS | POSTERIORS | CONDITIONAL_PRIORS
 ALL = CONDITIONED | PRIORS
 
 rows = pytest.mark.parametrize("row", ALL.values(), ids=ALL)
@@ -46,7 +47,7 @@ sides = pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str
     [
         (likelihoods, LIKELIHOODS),
         (posteriors, POSTERIORS | OTHER_POSTERIORS | DISCRETE_POSTERIORS | QUANTISED_POSTERIORS),
-        (priors, PRIORS | OTHER_PRIORS | DISCRETE_PRIORS | QUANTISED_PRIORS),
+        (priors, PRIORS | OTHER_PRIORS | CONDITIONAL_PRIORS | DISCRETE_PRIORS | QUANTISED_PRIORS),
         (objectives, OBJECTIVES),
     ],
 )

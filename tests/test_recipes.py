@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 
 import numpy as np
@@ -27,8 +28,11 @@ def patterns(n: int = 256) -> torch.Tensor:
 def test_a_recipe_trains_and_keeps_its_model_evaluable(name):
     """The bits carry at most 6 log 2 = 4.16 nats; a model that learned nothing is at that."""
     torch.manual_seed(0)
-    model, objective = RECIPES[name](6, 2, hidden=(16,))
-    history = rp.fit(model, patterns(), objective=objective, epochs=30, batch_size=32, lr=1e-2)
+    given = torch.eye(2).repeat(128, 1)
+    conditional = "context" in inspect.signature(RECIPES[name]).parameters
+    model, objective = RECIPES[name](6, 2, hidden=(16,), **({"context": 2} if conditional else {}))
+    contexts = (given,) if conditional else ()
+    history = rp.fit(model, patterns(), contexts=contexts, objective=objective, epochs=30, batch_size=32, lr=1e-2)
     assert history["train_reconstruction"][-1] > history["train_reconstruction"][0]
     if CHOICES.get(name, {}).get("likelihood", "bernoulli") == "bernoulli":  # counts have more values than a bit
         assert history["train_reconstruction"][-1] > -6 * np.log(2)
@@ -116,6 +120,16 @@ def test_pseudo_inputs_are_rows_of_the_data_drawn_by_the_seed():
     counts = rp.recipes.vae(2, 2, likelihood="poisson", prior="vamp", pseudo_inputs=rows)
     torch.testing.assert_close(counts.prior.pseudo_inputs, rows, atol=0.1, rtol=0)
     refused(lambda: rp.recipes.vae(2, likelihood="poisson", prior="vamp"), "poisson", "draw_rows")
+
+
+def test_options_of_the_networks_arrive():
+    for name in ("mlp", "conv", "resnet"):
+        vae = rp.recipes.vae((8, 8), 2, network=name, hidden=(8, 8), channels=(4,), gated=True)
+        for net in (vae.posterior.net, vae.likelihood.net):
+            assert net.gated
+            assert net.residual == (name == "resnet")
+        assert bool(vae(torch.ones(3, 8, 8)).log_w.isfinite().all())
+    assert rp.recipes.vae(8, 2, hidden=(8,), norm="layer", residual=True).posterior.net.norm == "layer"
 
 
 def test_an_exposure_scales_the_rates_and_enters_no_net():

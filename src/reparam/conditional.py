@@ -73,6 +73,6 @@ def apply_to_rows(net: nn.Module, z: Tensor, *c: Tensor) -> Tensor:
     Shapes: z (..., D) and c (..., *) give (..., *event).
     """
     lead = z.shape[:-1]
-    rows = [t.reshape(-1, *t.shape[len(lead) :]) for t in (z, *c)]
+    rows = [t.reshape(lead.numel(), *t.shape[len(lead) :]) for t in (z, *c)]
     out: Tensor = net(*rows)
     return out.reshape(*lead, *out.shape[1:])

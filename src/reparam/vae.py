@@ -33,7 +33,8 @@ class Draw:
 
     ``log_shares`` (K, B) are the logarithms of the shares with which the samples stand for q: ``mean`` and
     ``log_mean_exp`` weigh by them, and so does everything that reads a draw. None stands for 1/K each. Where all values
-    of a discrete z are listed with their probabilities, means are expectations.
+    of a discrete z are listed with their probabilities, means are expectations. ``contexts`` (B, ...) are those of the
+    data, for penalties that compare z with them.
 
     Values are always those at z. Where a relaxation of z carries gradients, it carries nothing else.
     """
@@ -47,8 +48,10 @@ class Draw:
         log_pz: Tensor | None = None,
         log_qz: Tensor | None = None,
         log_shares: Tensor | None = None,
+        contexts: tuple[Tensor, ...] = (),
     ) -> None:
-        self.q, self.p, self.z, self.log_px, self.log_shares = q, p, z, log_px, log_shares
+        self.q, self.p, self.z, self.log_px = q, p, z, log_px
+        self.log_shares, self.contexts = log_shares, contexts
         if log_pz is not None:
             self.log_pz = log_pz
         if log_qz is not None:
@@ -175,7 +178,7 @@ class VAE(nn.Module):
             with torch.no_grad():
                 there = self.likelihood(z, *given).log_prob(x)
             log_px = there + (log_px - log_px.detach())
-        return Draw(q, p, z, log_px, log_qz=log_qz, log_shares=log_shares)
+        return Draw(q, p, z, log_px, log_qz=log_qz, log_shares=log_shares, contexts=c)
 
     def absorb(self, draw: Draw) -> None:
         """Let the posterior take from a training step what no gradient brings, such as the means of a codebook.
@@ -191,23 +194,32 @@ class VAE(nn.Module):
         """Refuse data that this model cannot explain: another shape, or values outside the likelihood's support.
 
         ``columns`` are names for the elements of a datum of one dimension; ``first_row`` is the number of the first
-        datum in the whole data, for the message.
+        datum in the whole data, for the message. Each datum is held against its own contexts.
 
         Raises:
             InputError: naming the place, the value, the allowed range, and what to choose instead.
         """
+        check_rows(len(x), c)
         z = _any_latent(self.prior(*(t[:1] for t in c))).to(reference(self))
-        p_x = self.likelihood(z, *(t[:1] for t in c))
-        check_support(self.likelihood, p_x, x, columns, first_row)
+        size = _CHECKED_AT_ONCE if c else max(1, len(x))
+        for start in range(0, len(x), size):
+            rows = x[start : start + size]
+            given = [t[start : start + size] for t in c]
+            p_x = self.likelihood(z.expand(len(rows), -1) if c else z, *given)
+            check_support(self.likelihood, p_x, rows, columns, first_row + start)
 
     @torch.no_grad()
     def sample(self, n: int, *c: Tensor, mean: bool = False) -> Tensor:
         """n data from the model: z from the prior and x from p(x|z), or with ``mean`` the mean of p(x|z).
 
         Shapes: contexts (n, ...); the result is (n, *event).
+
+        Raises:
+            InputError: for n below 1, or contexts that are not n.
         """
         if n < 1:
             raise InputError(f"the number of samples must be at least 1, not {n}")
+        check_rows(n, c)
         p = self.prior(*c)
         z = p.sample((n,)) if p.batch_shape == () else p.sample()
         p_x = self.likelihood(z, *c)
@@ -235,6 +247,16 @@ class VAE(nn.Module):
         return self.decode(centre(q) if codes_of(q) is None else q.mode, *c)
 
 
+_CHECKED_AT_ONCE = 512  # data that are decoded together, where the support may depend on contexts
+
+
+def check_rows(n: int, contexts: Sequence[Tensor]) -> None:
+    """Raise InputError unless there is one of each context for each of n data."""
+    for i, c in enumerate(contexts):
+        if c.shape[:1] != (n,):
+            raise InputError(f"{n} data, but context {i} has shape {tuple(c.shape)}: each datum needs its own")
+
+
 def check_support(
     likelihood: nn.Module,
     p_x: Distribution,
@@ -257,12 +279,18 @@ def check_support(
     row, *place = (int(i) for i in (~inside).nonzero()[0])
     value = float(x[(row, *place)])
     where = f"column {columns[place[0]]!r}" if columns and len(place) == 1 else f"element {tuple(place)}"
-    allowed = getattr(likelihood, "allowed", str(support))
+    allowed = getattr(likelihood, "allowed", None) or _words(support)
     remedy = getattr(likelihood, "remedy", "choose a likelihood whose support holds these values")
     raise InputError(
         f"{type(likelihood).__name__} explains values that are {allowed}; row {first_row + row}, {where} "
         f"is {value:.6g}: {remedy}"
     )
+
+
+def _words(support: constraints.Constraint) -> str:
+    """The support in a few words, also where it holds tensors, such as a number of trials for each datum."""
+    text = " ".join(str(support).split())
+    return text if len(text) < 80 else f"within the bounds of {type(support).__name__.lstrip('_')}"
 
 
 _PLACES: tuple[tuple[str, tuple[constraints.Constraint, ...]], ...] = (

@@ -41,7 +41,8 @@ def opened(folder: str) -> tuple[Run, Schema]:
 def opened_with_data(options: RowsOptions) -> tuple[Run, Schema, Dataset]:
     """A run with its schema, and the data of a file in its units."""
     run, schema = opened(options.run)
-    return run, schema, schema.dataset(read(options.data, options.labels), options.binarize)
+    source = read(options.data, options.labels, [c.name for c in schema.contexts or ()])
+    return run, schema, schema.dataset(source, options.binarize)
 
 
 def check_seed(seed: int) -> int:

@@ -18,7 +18,7 @@ from reparam.evaluate import encode as posterior_means
 from reparam.objectives import Reconstruction
 from reparam.posteriors import Point
 from reparam.train import Progress
-from reparam.vae import VAE
+from reparam.vae import VAE, reference
 
 _ELBO_K = 20  # samples of the ELBO: enough that its noise does not lift it above the log-likelihood on few rows
 
@@ -69,7 +69,7 @@ def measure(vae: VAE, data: Dataset, schema: Schema, k: int | None, method: str,
             "kl": terms.kl.value,
         }
     likelihood = likelihood_of(vae, data, k, method, seed)
-    units = 0.0 if _is_discrete(vae) else schema.log_units()
+    units = 0.0 if _is_discrete(vae, data) else schema.log_units()
     return numbers | {
         "log_likelihood": likelihood.value,
         "stderr": likelihood.stderr,
@@ -78,15 +78,21 @@ def measure(vae: VAE, data: Dataset, schema: Schema, k: int | None, method: str,
         "ess": float(likelihood.ess.mean()),
         "bits_per_dim": bits_per_dim(likelihood.value, data.event_shape, units),
         "active_units": active_units(posterior_means(vae, data, seed)),
-        "latent_dim": vae.prior().event_shape[-1],
+        "latent_dim": latent_dim(vae, data),
         "n": len(data),
         "seconds": round(time.monotonic() - started, 3),
     }
 
 
-def _is_discrete(vae: VAE) -> bool:
+def latent_dim(vae: VAE, data: Dataset) -> int:
+    """The dimensions of z."""
+    return int(vae.prior(*data.contexts_of(slice(0, 1), reference(vae))).event_shape[-1])
+
+
+def _is_discrete(vae: VAE, data: Dataset) -> bool:
+    c = data.contexts_of(slice(0, 1), reference(vae))
     with seeding.seeded(0):
-        p_x = vae.likelihood(vae.prior().sample((1,)))
+        p_x = vae.likelihood(vae.prior(*c).sample((1,)).reshape(1, -1), *c)
     support = element_support(p_x)
     return support is not None and bool(support.is_discrete)
 

@@ -25,6 +25,7 @@ _LIKELIHOOD = (  # data.schema.LIKELIHOODS, which would import numpy and torch f
     "discretized_logistic_mixture, gaussian, laplace, student_t, log_normal, beta, poisson, negative_binomial, "
     "zero_inflated_poisson, zero_inflated_negative_binomial, multinomial, categorical or ordinal"
 )
+_GIVEN = "the contexts of a conditional model: batch=a,dose=0.5"
 _SEED = "decides all randomness: 0 to 2**32 - 1"
 _OUT = "where to: .npy .npz .csv .parquet"
 _OUT_PICTURE = _OUT + ", or .png for a grid of images"
@@ -42,6 +43,9 @@ class TrainOptions:
 
     labels: str | None = option(
         None, "a file with a label for each row, or a column to leave out as label", group="data"
+    )
+    context: str | None = option(
+        None, "columns or arrays that the model is conditional on: batch,dose; or: labels", group="data"
     )
     binarize: str | None = option(
         None, "grey values to 0 and 1: dynamic (a fresh draw at each visit) or threshold", group="data"
@@ -79,7 +83,10 @@ class TrainOptions:
     flow_kind: str | None = option(None, "affine (unless given) or spline", group=_LATENTS)
     concentration: float | None = option(None, "of the priors dirichlet and gamma: 1 unless given", group=_LATENTS)
 
-    network: str = option("mlp", "mlp or conv", group="networks")
+    network: str = option("mlp", "mlp, conv, or resnet (conv with residual stages)", group="networks")
+    residual: bool = option(False, "add the input of each hidden layer to its output", group="networks")
+    gated: bool = option(False, "gates in place of activations", group="networks")
+    norm: str | None = option(None, "normalise hidden layers: layer for mlp, group for conv", group="networks")
     hidden: list[int] | None = option(
         None, "sizes of the hidden layers of mlp: 400,200; 400 unless given", group="networks"
     )
@@ -158,6 +165,7 @@ class SampleOptions(_Drawn):
     out: str = required(_OUT_PICTURE)
     n: int = option(64, "how many", short="-n")
     mean: bool = option(False, "give the mean of p(x|z) instead of a draw from it")
+    given: str | None = option(None, _GIVEN)
 
 
 @dataclass(kw_only=True)
@@ -174,6 +182,7 @@ class DecodeOptions(_Drawn):
     latents: str = required("an array (rows, latent dimensions): .npy .npz .csv .parquet", positional=True)
     out: str = required(_OUT_PICTURE)
     sample: bool = option(False, "draw from p(x|z) instead of giving its mean")
+    given: str | None = option(None, _GIVEN)
 
 
 @dataclass(kw_only=True)
@@ -181,6 +190,7 @@ class ReconstructOptions(RowsOptions):
     """Write what the model makes of each row: the mean of p(x|z) at the mean of q(z|x)."""
 
     out: str = required(_OUT_PICTURE)
+    given: str | None = option(None, _GIVEN + "; decode with these instead of each row's own")
 
 
 @dataclass(kw_only=True)

@@ -125,7 +125,7 @@ def _defaults_of_a_run(parser: ArgumentParser, options: type, words: list[str]) 
         return words
     if not isinstance(found := table.get("options"), dict):
         raise InputError(f"{path} is of a run that was made in Python: it has no options of this command")
-    unused = {"hidden" if found.get("network") == "conv" else "channels", *_NOT_REUSED}
+    unused = {"channels" if found.get("network", "mlp") == "mlp" else "hidden", *_NOT_REUSED}
     unused |= {"objective", "k", "beta"} if "recipe" in found else set()  # the recipe brings them
     known = {f.name for f in fields(options)}
     if strange := sorted(found.keys() - known):

@@ -41,7 +41,7 @@ def train(options: TrainOptions) -> int:
     prepare(options.threads)
     folder = Path(options.out)
     _refuse_folder(folder, options.overwrite)
-    source = read(options.data, options.labels)
+    source = read(options.data, options.labels, context_names(options))
     plan, schema, notes = resolve(options, source)
 
     def accept() -> None:
@@ -73,7 +73,12 @@ def resume(options: ResumeOptions) -> int:
         say("the run has no checkpoint yet: it starts from the beginning")
     if options.epochs is not None:
         plan = replace(plan, epochs=options.epochs)
-    return _train(plan, read(plan.data, plan.labels), schema, Path(options.run), resume=True)
+    return _train(plan, read(plan.data, plan.labels, context_names(plan)), schema, Path(options.run), resume=True)
+
+
+def context_names(options: TrainOptions) -> list[str]:
+    """The names of the contexts, which commas separate."""
+    return [name.strip() for name in options.context.split(",")] if options.context else []
 
 
 def resolve(options: TrainOptions, source: Source) -> tuple[TrainOptions, Schema, list[str]]:
@@ -95,8 +100,8 @@ def resolve(options: TrainOptions, source: Source) -> tuple[TrainOptions, Schema
         raise InputError(f"validation must be 0 or a share of the rows below 1, not {options.validation:g}")
     scale = _second(options.scale, likelihood, "scale", _SCALED, schema)
     dispersion = _second(options.dispersion, likelihood, "dispersion", _DISPERSED, schema)
-    if options.network == "conv" and options.hidden is not None:
-        raise InputError("--hidden is for the network mlp; conv takes --channels")
+    if options.network != "mlp" and options.hidden is not None:
+        raise InputError(f"--hidden is for the network mlp; {options.network} takes --channels")
     if options.network == "mlp" and options.channels is not None:
         raise InputError("--channels is for the network conv; mlp takes --hidden")
     plan = replace(
@@ -111,7 +116,7 @@ def resolve(options: TrainOptions, source: Source) -> tuple[TrainOptions, Schema
         prior=prior,
         scale=scale,
         dispersion=dispersion,
-        hidden=options.hidden if options.hidden is not None or options.network == "conv" else [400],
+        hidden=options.hidden if options.hidden is not None or options.network != "mlp" else [400],
         channels=options.channels if options.channels is not None or options.network == "mlp" else [32, 64],
         k=options.k if options.k is not None else 5 if objective == "iwae" else 1,
         binarize=schema.binarize,
@@ -172,9 +177,12 @@ def build(plan: TrainOptions, data: Dataset) -> Recipe:
     details |= {
         "likelihood": plan.likelihood, "posterior": plan.posterior, "network": plan.network,
         "hidden": plan.hidden or [], "channels": plan.channels or [], "activation": plan.activation,
+        "residual": plan.residual, "gated": plan.gated, "norm": plan.norm,
     }  # fmt: skip
     if plan.prior != "auto":  # as runs have it that were made before there was a choice
         details["prior"] = plan.prior
+    if data.contexts:
+        details["context"] = sum(c[0].numel() for c in data.contexts)
     with seeding.seeded(plan.seed):
         if plan.prior == "vamp":
             details["pseudo_inputs"] = _pseudo_inputs(plan, data)

@@ -51,8 +51,7 @@ def batches(data: Dataset, like: Tensor, rows: int, seed: int) -> Iterator[tuple
     """The data as an evaluation reads them, ``rows`` at a time: (which rows, x, contexts)."""
     for start in range(0, len(data), rows):
         at = slice(start, min(start + rows, len(data)))
-        contexts = tuple(c[at].to(like.device) for c in data.contexts)
-        yield at, data.fixed(data.x[at], like, seed), contexts
+        yield at, data.fixed(data.x[at], like, seed), data.contexts_of(at, like)
 
 
 def draws(

@@ -30,7 +30,8 @@ def by_score(value: Callable[[Draw], Tensor], draw: Draw, whole: Tensor) -> Tens
         others: Tensor | float = 0.0
         if len(draw.log_px) > 1:
             terms = [_one_by_the_others(t) for t in terms]
-            others = value(Draw(draw.q, draw.p, draw.z, *terms))
+            log_px, log_pz, log_qz = terms
+            others = value(Draw(draw.q, draw.p, draw.z, log_px, log_pz, log_qz, contexts=draw.contexts))
         signal = whole - others
     return (signal * (draw.log_qz - draw.log_qz.detach())).sum(0)
 

@@ -23,8 +23,8 @@ from reparam.shapes import Float
 from reparam.vae import Draw, has_density
 
 __all__ = [
-    "DIP", "MMD", "CodebookDistance", "Commitment", "DimensionwiseKL", "MutualInformation", "Penalty", "SquaredNorm",
-    "TotalCorrelation",
+    "DIP", "HSIC", "MMD", "CodebookDistance", "Commitment", "DimensionwiseKL", "MutualInformation", "Penalty",
+    "SquaredNorm", "TotalCorrelation",
 ]  # fmt: skip
 
 
@@ -197,6 +197,50 @@ class MMD(Penalty):
             values = torch.exp(-square / (2 * s)) if self.kernel == "rbf" else s / (s + square)
             total = total + values.sum((-2, -1))
         return total
+
+
+class HSIC(Penalty):
+    """How much z depends on the contexts: the Hilbert-Schmidt independence criterion (Gretton et al. 2005).
+
+    The unbiased U-statistic of Song et al. (2012), which may be negative, of one sample of z for each datum. Both
+    kernels are exp(-r / 2s) of the squared distance r: for z, s = scale D as in MMD; for the contexts, all of them one
+    behind the other, s is the mean r of the batch, whatever their units (one-hot labels: equal or not). Without
+    contexts there is nothing to depend on: 0. Pressed to zero, z does not tell the contexts (Lopez et al. 2018).
+
+    Raises:
+        InputError: for a scale that is not positive.
+    """
+
+    least_rows = 4
+
+    def __init__(self, scale: float = 2.0) -> None:
+        if not 0 < scale < math.inf:
+            raise InputError(f"scale must be positive and finite: {scale}")
+        self.scale = float(scale)
+
+    def of(self, draw: Draw, rows: int) -> Tensor:
+        """The mean over k of the statistic of (B, D) samples of q(z) and the contexts, a scalar."""
+        z = draw.z
+        if not draw.contexts:
+            return 0.0 * z.sum()
+        c = torch.cat([t.flatten(1).to(z.dtype) for t in draw.contexts], 1)
+        r = _square_distances(c)
+        given = torch.exp(-r / (2 * r.mean().clamp_min(torch.finfo(r.dtype).tiny)))
+        of_z = torch.exp(-_square_distances(z) / (2 * self.scale * z.shape[-1]))
+        return self.statistic(of_z, given).mean()
+
+    def statistic(self, a: Float[Tensor, "*k n n"], b: Float[Tensor, "n n"]) -> Float[Tensor, "*k"]:
+        """The U-statistic of two kernel matrices: unbiased for the squared norm of their cross-covariance."""
+        n = b.shape[-1]
+        off = 1 - torch.eye(n).to(b)
+        a, b = a * off, b * off
+        trace, sides = (a * b).sum((-2, -1)), a.sum((-2, -1)) * b.sum() / ((n - 1) * (n - 2))
+        across = (a.sum(-2) * b.sum(-2)).sum(-1) * 2 / (n - 2)
+        return (trace + sides - across) / (n * (n - 3))
+
+
+def _square_distances(x: Float[Tensor, "*k n d"]) -> Float[Tensor, "*k n n"]:
+    return (x.unsqueeze(-2) - x.unsqueeze(-3)).square().sum(-1)
 
 
 class SquaredNorm(Penalty):

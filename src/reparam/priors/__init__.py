@@ -1,6 +1,7 @@
 """Priors p(z): conditionals with batch () or (B,) and event (D,). One distribution gives density and samples."""
 
 from reparam.priors.codes import Codes
+from reparam.priors.conditional import ConditionalGaussian
 from reparam.priors.discrete import Autoregressive, Bernoulli, Categorical
 from reparam.priors.families import Dirichlet, Gamma, SphereUniform
 from reparam.priors.flow import Flow
@@ -13,6 +14,7 @@ __all__ = [
     "Bernoulli",
     "Categorical",
     "Codes",
+    "ConditionalGaussian",
     "Dirichlet",
     "Flow",
     "Gamma",

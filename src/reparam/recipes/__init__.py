@@ -8,13 +8,15 @@
 Their further ``options`` are those of ``vae``. ``RECIPES`` lists them by name.
 """
 
-from reparam.recipes.base import NETWORKS, Recipe, autoencoder, vae
+from collections.abc import Callable
+
+from reparam.recipes.base import NETWORKS, autoencoder, vae
 from reparam.recipes.codes import OPTIONS, POSTERIORS, PRIORS, draw_rows, latent_options
+from reparam.recipes.conditional import cvae, invariant_vae
 from reparam.recipes.families import LIKELIHOODS, LOGARITHMIC, STANDARDIZED
 from reparam.recipes.latents import flow_prior_vae, iaf_vae, mixture_vae, nb_vae, svae, vamp_vae
 from reparam.recipes.papers import (
     CHOICES,
-    RECIPES,
     annealed_vae,
     beta_tc_vae,
     beta_vae,
@@ -32,8 +34,14 @@ from reparam.recipes.papers import (
     wae,
 )
 from reparam.recipes.quantised import fsq_vae, vq_vae
+from reparam.recipes.recipe import Recipe
 
-RECIPES |= {recipe.__name__: recipe for recipe in (vq_vae, fsq_vae)}
+_ALL: tuple[Callable[..., Recipe], ...] = (
+    beta_vae, annealed_vae, free_nats_vae, capacity_vae, iwae, miwae, piwae, ciwae, renyi_vae, reweighted_wake_sleep,
+    beta_tc_vae, dip_vae, info_vae, wae, rae, cvae, invariant_vae, vq_vae, fsq_vae,
+    vamp_vae, flow_prior_vae, mixture_vae, iaf_vae, svae, nb_vae,
+)  # fmt: skip
+RECIPES = {recipe.__name__: recipe for recipe in _ALL}
 
 __all__ = [
     "CHOICES",
@@ -52,6 +60,7 @@ __all__ = [
     "beta_vae",
     "capacity_vae",
     "ciwae",
+    "cvae",
     "dip_vae",
     "draw_rows",
     "flow_prior_vae",
@@ -59,6 +68,7 @@ __all__ = [
     "fsq_vae",
     "iaf_vae",
     "info_vae",
+    "invariant_vae",
     "iwae",
     "latent_options",
     "miwae",

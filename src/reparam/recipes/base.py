@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -13,21 +13,12 @@ from reparam import likelihoods, networks
 from reparam.conditional import Conditional
 from reparam.errors import InputError
 from reparam.networks.perceptron import as_shape
-from reparam.objectives import Objective
 from reparam.priors.gaussian import latent_dim as checked_dim
 from reparam.recipes.codes import POSTERIORS, known, latent_options, pair
 from reparam.recipes.families import EXPOSED, LIKELIHOODS, LOGARITHMIC, MIXTURES, NEEDED, REAL, UNIT
 from reparam.vae import VAE
 
-NETWORKS = ("mlp", "conv")
-Shape = int | Sequence[int]
-
-
-class Recipe(NamedTuple):
-    """A model, and the objective to train it with."""
-
-    vae: VAE
-    objective: Objective
+NETWORKS = ("mlp", "conv", "resnet")
 
 
 def vae(
@@ -54,6 +45,10 @@ def vae(
     flow_kind: str | None = None,
     pseudo_inputs: int | Tensor | None = None,
     concentration: float | None = None,
+    context: int = 0,
+    residual: bool = False,
+    gated: bool = False,
+    norm: str | None = None,
     mean: Tensor | None = None,
     loc: Tensor | None = None,
     spread: Tensor | None = None,
@@ -66,7 +61,9 @@ def vae(
     units of ``spread``; ``dispersion`` is likewise that of the negative binomial. ``classes``, ``total`` (trials or
     draws), ``levels`` and ``components`` are those of the likelihoods that have them. What is not given, the likelihood
     decides. The encoder reads log(1 + x) of counts and of positive data. With ``exposure`` the last context is a factor
-    of the rate of counts, such as the size of a library, and enters no net.
+    of the rate of counts, such as the size of a library, and enters no net; ``context`` is the total size of the other
+    contexts, which encoder and decoder read beside x and z: 0 for none. ``residual``, ``gated`` and ``norm`` are those
+    of ``networks.mlp`` and ``networks.conv``; the network "resnet" is conv with residual stages.
 
     ``posterior`` and ``prior`` are names of ``POSTERIORS`` and ``PRIORS``; the prior is that of the posterior unless
     given: N(0, I), or "sphere_uniform" for "vmf", "gamma" for itself, "dirichlet" for shares. ``rank`` is that of
@@ -92,6 +89,10 @@ def vae(
          "pseudo_inputs": pseudo_inputs, "concentration": concentration},
         taken=("components",) if likelihood in MIXTURES else (),
     )  # fmt: skip
+    if prior == "vamp" and context:
+        raise InputError(
+            "pseudo-inputs of a model with contexts have their own: build priors.VampPrior with contexts=..."
+        )
     if prior == "vamp":
         latents = {**latents, **_pseudo_inputs(latents["pseudo_inputs"], shape, likelihood, loc, spread)}
     latents = {**latents, "dim": checked_dim(latent_dim, POSTERIORS[posterior].least)}
@@ -107,12 +108,16 @@ def vae(
     outputs = family.make(nn.Identity(), options).outputs(shape)
     codes = POSTERIORS[posterior].outputs(latents)
     encoder: nn.Module
+    layers: dict[str, Any] = {
+        "context": context, "residual": residual or network == "resnet", "gated": gated, "norm": norm,
+    }  # fmt: skip
     if network == "mlp":
-        encoder = networks.mlp(shape, codes, hidden, activation)
-        decoder: Any = networks.mlp(latent_dim, outputs, tuple(reversed(hidden)), activation)
+        encoder = networks.mlp(shape, codes, hidden, activation, **layers)
+        decoder: Any = networks.mlp(latent_dim, outputs, tuple(reversed(hidden)), activation, **layers)
     else:
-        encoder = networks.conv(shape, codes, channels, activation, dense=dense)
-        decoder = networks.conv(latent_dim, shape, channels, activation, _prefix(likelihood, outputs, shape), dense)
+        encoder = networks.conv(shape, codes, channels, activation, dense=dense, **layers)
+        prefix = _prefix(likelihood, outputs, shape)
+        decoder = networks.conv(latent_dim, shape, channels, activation, prefix, dense=dense, **layers)
     if mean is not None and family.start is not None:
         _start_at(decoder, family.start(mean.double(), options), network, math.prod(outputs) // math.prod(shape))
     if exposure:
@@ -166,7 +171,7 @@ def _prefix(likelihood: str, outputs: tuple[int, ...], shape: tuple[int, ...]) -
 def _start_at(decoder: Any, level: Tensor, network: str, copies: int) -> None:
     """Set the last bias so that the untrained decoder gives about the mean datum (for conv: its mean level)."""
     bias = decoder.last.bias
-    if network == "conv":
+    if network != "mlp":
         bias[: max(1, len(bias) // copies)] = level.mean().to(bias.dtype)
     else:
         bias[: level.numel()] = level.flatten().to(bias.dtype)

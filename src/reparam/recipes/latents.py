@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from reparam.objectives import ELBO
-from reparam.recipes.base import Recipe, Shape, vae
+from reparam.recipes.base import vae
+from reparam.recipes.recipe import Recipe, Shape
 
 
 def vamp_vae(event_shape: Shape, latent_dim: int = 10, **options: Any) -> Recipe:

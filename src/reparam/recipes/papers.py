@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, Literal
 
 from reparam.objectives import (
@@ -18,8 +17,8 @@ from reparam.objectives import (
     ReweightedWakeSleep,
     penalties,
 )
-from reparam.recipes.base import Recipe, Shape, autoencoder, vae
-from reparam.recipes.latents import flow_prior_vae, iaf_vae, mixture_vae, nb_vae, svae, vamp_vae
+from reparam.recipes.base import autoencoder, vae
+from reparam.recipes.recipe import Recipe, Shape
 from reparam.schedules import Linear, Weight
 
 
@@ -120,12 +119,6 @@ def rae(event_shape: Shape, latent_dim: int = 10, *, weight: Weight = 1.0, **opt
     return Recipe(autoencoder(event_shape, latent_dim, **options), objective)
 
 
-_ALL: tuple[Callable[..., Recipe], ...] = (
-    beta_vae, annealed_vae, free_nats_vae, capacity_vae, iwae, miwae, piwae, ciwae, renyi_vae, reweighted_wake_sleep,
-    beta_tc_vae, dip_vae, info_vae, wae, rae,
-    vamp_vae, flow_prior_vae, mixture_vae, iaf_vae, svae, nb_vae,
-)  # fmt: skip
-RECIPES = {recipe.__name__: recipe for recipe in _ALL}
 # what a recipe chooses itself, among the options of `vae`
 CHOICES: dict[str, dict[str, str]] = {
     "wae": {"posterior": "point"},

@@ -14,7 +14,7 @@ from reparam.conditional import Conditional
 from reparam.errors import InputError
 from reparam.objectives import ELBO, Penalized, penalties
 from reparam.recipes.base import autoencoder
-from reparam.recipes.papers import Recipe, Shape
+from reparam.recipes.recipe import Recipe, Shape
 from reparam.schedules import Weight
 from reparam.vae import VAE
 

@@ -249,8 +249,8 @@ def _batches(data: Dataset, size: int, seed: int, position: Position, like: Tens
     for start in range(begun // block * block, len(data), block):
         rows = data[order[start : start + block]]
         for at in range(max(0, begun - start), len(rows), size):
-            contexts = (c[at : at + size].to(like.device) for c in rows.contexts)
-            yield data.visit(rows.x[at : at + size], like), *contexts
+            some = slice(at, at + size)
+            yield data.visit(rows.x[some], like), *rows.contexts_of(some, like)
 
 
 def _end_epoch(
