@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from torch import Tensor, nn
 from torch.distributions import Distribution
+
+from reparam.distributions import Hierarchical
+from reparam.errors import InputError
 
 
 class Conditional(nn.Module, ABC):
@@ -24,6 +29,40 @@ class Conditional(nn.Module, ABC):
     @abstractmethod
     def forward(self, *args: Any, **kwargs: Any) -> Distribution:
         """The distribution, given the tensors of the role: ``(*c)``, ``(z, *c)`` or ``(x, *c)``."""
+
+
+class Chain(Conditional):
+    """Several layers of latents, each given the one before: priors.TopDown, posteriors.TopDown and BottomUp.
+
+    ``layers`` are conditionals in the order in which they are drawn, ``sizes`` their dimensions in the same order.
+
+    Raises:
+        InputError: unless there are as many sizes as layers; when evaluated, for a layer of another size.
+    """
+
+    def __init__(self, layers: Sequence[nn.Module], sizes: Sequence[int]) -> None:
+        super().__init__()
+        self.parts, self.sizes = nn.ModuleList(layers), tuple(sizes)
+        if len(self.parts) != len(self.sizes) or not self.sizes:
+            raise InputError(
+                f"a hierarchy needs a size for each of its layers; got {len(self.sizes)} for {len(self.parts)}"
+            )
+
+    @property
+    def layers(self) -> tuple[nn.Module, ...]:
+        """The layers, in the order in which they are drawn."""
+        return tuple(self.parts)
+
+    def chain(self, first: Distribution, *given: Tensor, upward: bool = False) -> Hierarchical:
+        """From the distribution of the first layer on, each layer is called with the one before it and ``given``."""
+        steps = [partial(_layer_at, layer, given) for layer in self.layers[1:]]
+        return Hierarchical(first, steps, self.sizes, upward)
+
+
+def _layer_at(layer: nn.Module, given: tuple[Tensor, ...], z: Tensor) -> Distribution:
+    """The layer at z (*lead, D); what is given for each row of a batch is repeated to the leading shape of z."""
+    d: Distribution = layer(z, *(t.expand(*z.shape[:-1], *t.shape[1:]) for t in given))
+    return d
 
 
 def apply_to_rows(net: nn.Module, z: Tensor, *c: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ from reparam.distributions.continuous_bernoulli import ContinuousBernoulli
 from reparam.distributions.counts import Binomial, NegativeBinomial, Poisson, ZeroInflated
 from reparam.distributions.delta import Delta
 from reparam.distributions.flow import Flow
+from reparam.distributions.hierarchical import Hierarchical, kl_of_layers, layers_of, one_way, product_of_gaussians
 from reparam.distributions.joined import Joined
 from reparam.distributions.links import bounded_exp
 from reparam.distributions.logistic import DiscretizedLogistic, LogisticMixture
@@ -28,6 +29,7 @@ __all__ = [
     "Delta",
     "DiscretizedLogistic",
     "Flow",
+    "Hierarchical",
     "Joined",
     "LogNormal",
     "LogisticMixture",
@@ -45,7 +47,11 @@ __all__ = [
     "centre",
     "element_support",
     "from_standard_normal",
+    "kl_of_layers",
+    "layers_of",
+    "one_way",
     "ordinal",
+    "product_of_gaussians",
     "sphere",
     "unwrap",
 ]

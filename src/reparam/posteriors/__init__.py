@@ -5,6 +5,7 @@ A net's output passes through bounded links, so that densities and gradients sta
 
 from reparam.posteriors.flow import Flow
 from reparam.posteriors.gaussian import DiagonalGaussian, FullGaussian, LowRankGaussian
+from reparam.posteriors.hierarchical import BottomUp, Ladder, TopDown
 from reparam.posteriors.laplace import Laplace
 from reparam.posteriors.point import Point
 from reparam.posteriors.positive import Gamma
@@ -12,14 +13,17 @@ from reparam.posteriors.simplex import Dirichlet, LogisticNormal
 from reparam.posteriors.sphere import VonMisesFisher
 
 __all__ = [
+    "BottomUp",
     "DiagonalGaussian",
     "Dirichlet",
     "Flow",
     "FullGaussian",
     "Gamma",
+    "Ladder",
     "Laplace",
     "LogisticNormal",
     "LowRankGaussian",
     "Point",
+    "TopDown",
     "VonMisesFisher",
 ]

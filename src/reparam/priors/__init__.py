@@ -3,7 +3,18 @@
 from reparam.priors.families import Dirichlet, Gamma, SphereUniform
 from reparam.priors.flow import Flow
 from reparam.priors.gaussian import Gaussian, StandardNormal
+from reparam.priors.hierarchical import TopDown
 from reparam.priors.mixture import Mixture
 from reparam.priors.vamp import VampPrior
 
-__all__ = ["Dirichlet", "Flow", "Gamma", "Gaussian", "Mixture", "SphereUniform", "StandardNormal", "VampPrior"]
+__all__ = [
+    "Dirichlet",
+    "Flow",
+    "Gamma",
+    "Gaussian",
+    "Mixture",
+    "SphereUniform",
+    "StandardNormal",
+    "TopDown",
+    "VampPrior",
+]

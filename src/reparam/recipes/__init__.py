@@ -8,11 +8,11 @@
 Their further ``options`` are those of ``vae``. ``RECIPES`` lists them by name.
 """
 
-from reparam.recipes.base import NETWORKS, POSTERIORS, autoencoder, vae
+from reparam.recipes.base import NETWORKS, POSTERIORS, Latent, Recipe, autoencoder, vae
 from reparam.recipes.families import LIKELIHOODS, LOGARITHMIC, STANDARDIZED
+from reparam.recipes.hierarchies import hierarchy, ladder_vae
 from reparam.recipes.papers import (
     RECIPES,
-    Recipe,
     annealed_vae,
     beta_tc_vae,
     beta_vae,
@@ -37,6 +37,7 @@ __all__ = [
     "POSTERIORS",
     "RECIPES",
     "STANDARDIZED",
+    "Latent",
     "Recipe",
     "annealed_vae",
     "autoencoder",
@@ -46,8 +47,10 @@ __all__ = [
     "ciwae",
     "dip_vae",
     "free_nats_vae",
+    "hierarchy",
     "info_vae",
     "iwae",
+    "ladder_vae",
     "miwae",
     "piwae",
     "rae",

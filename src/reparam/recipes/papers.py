@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any, Literal, NamedTuple
+from collections.abc import Callable
+from typing import Any, Literal
 
 from reparam.objectives import (
     CIWAE,
@@ -12,26 +12,15 @@ from reparam.objectives import (
     MIWAE,
     PIWAE,
     Capacity,
-    Objective,
     Penalized,
     Reconstruction,
     Renyi,
     ReweightedWakeSleep,
     penalties,
 )
-from reparam.recipes.base import autoencoder, vae
+from reparam.recipes.base import Recipe, Shape, autoencoder, vae
+from reparam.recipes.hierarchies import ladder_vae
 from reparam.schedules import Linear, Weight
-from reparam.vae import VAE
-
-
-class Recipe(NamedTuple):
-    """A model, and the objective to train it with."""
-
-    vae: VAE
-    objective: Objective
-
-
-Shape = int | Sequence[int]
 
 
 def beta_vae(event_shape: Shape, latent_dim: int = 10, *, beta: Weight = 4.0, **options: Any) -> Recipe:
@@ -133,6 +122,6 @@ def rae(event_shape: Shape, latent_dim: int = 10, *, weight: Weight = 1.0, **opt
 
 _ALL: tuple[Callable[..., Recipe], ...] = (
     beta_vae, annealed_vae, free_nats_vae, capacity_vae, iwae, miwae, piwae, ciwae, renyi_vae, reweighted_wake_sleep,
-    beta_tc_vae, dip_vae, info_vae, wae, rae,
+    beta_tc_vae, dip_vae, info_vae, wae, rae, ladder_vae,
 )  # fmt: skip
 RECIPES = {recipe.__name__: recipe for recipe in _ALL}

@@ -20,7 +20,10 @@ _OWN: dict[str, Callable[..., nn.Module]] = {
     **{f"priors.{n}": getattr(priors, n) for n in priors.__all__},
     **{f"posteriors.{n}": getattr(posteriors, n) for n in posteriors.__all__},
     **{f"likelihoods.{n}": getattr(likelihoods, n) for n in likelihoods.__all__ if n != "Likelihood"},
-    **{f"networks.{n}": getattr(networks, n) for n in ("MLP", "ConvEncoder", "ConvDecoder", "Log1p", "Rescale")},
+    **{
+        f"networks.{n}": getattr(networks, n)
+        for n in ("MLP", "ConvEncoder", "ConvDecoder", "Log1p", "Lowest", "Rescale")
+    },
 }
 _CONV = ("in_channels", "out_channels", "kernel_size", "stride", "padding", "dilation", "groups", "padding_mode")
 _TORCH: dict[type[nn.Module], tuple[str, ...]] = {
@@ -145,6 +148,8 @@ class _Rebuilding:
     def shared(self, place: str) -> Any:
         spec, path = self.root, tuple(place.split("."))
         for name in path:
+            if isinstance(spec, list):
+                spec = dict(zip(map(str, range(len(spec))), spec, strict=True))
             if not isinstance(spec, Mapping) or name not in spec:
                 raise RunFolderError(f"the configuration is damaged: it refers to {place!r}, which it does not have")
             spec = spec[name]
