@@ -33,8 +33,11 @@ def hierarchy(
 
     ``inference`` "ladder" goes up without noise, in ``features`` numbers for each layer, and down as the prior
     (Sønderby et al. 2016); "bottom_up" draws z_1 from the datum, z_2 from z_1 and so on (Burda et al. 2016). The
-    networks between the layers have hidden layers ``between``; those between z_1 and x are as in ``vae``, which takes the further
-    ``options``. The decoder reads z_1; ``encode`` gives all layers, the top one first.
+    networks between the layers have hidden layers ``between``; those between z_1 and x are as in ``vae``, which
+    takes the further ``options``. The decoder reads z_1; ``encode`` gives all layers, the top one first.
+
+    A ladder collapses without warm-up of the KL. Its messages are read from features normalised over each datum; the
+    paper normalises over batches, by which a datum's posterior would depend on other data.
 
     Raises:
         InputError: for sizes below 1, an unknown inference, a ``posterior`` by name, and what ``vae`` refuses.
@@ -52,9 +55,13 @@ def hierarchy(
     below = [posteriors.DiagonalGaussian(net(above, 2 * size)) for above, size in pairwise(down)]
     prior = priors.TopDown([priors.StandardNormal(down[0]), *below], down)
 
+    def head(size: int) -> nn.Module:
+        act = networks.activation(activation)
+        return nn.Sequential(nn.LayerNorm(features), act, nn.Linear(features, 2 * size))
+
     def ladder(encoder: nn.Module) -> Conditional:
         ups = [encoder, *(net(features, features) for _ in sizes[1:])]
-        return posteriors.Ladder(prior, ups, [net(features, 2 * size) for size in sizes])
+        return posteriors.Ladder(prior, ups, [head(size) for size in sizes])
 
     def bottom_up(encoder: nn.Module) -> Conditional:
         above = [posteriors.DiagonalGaussian(net(size, 2 * above)) for size, above in pairwise(sizes)]
