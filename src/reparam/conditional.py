@@ -55,13 +55,13 @@ class Chain(Conditional):
 
     def chain(self, first: Distribution, *given: Tensor, upward: bool = False) -> Hierarchical:
         """From the distribution of the first layer on, each layer is called with the one before it and ``given``."""
-        steps = [partial(_layer_at, layer, given) for layer in self.layers[1:]]
+        steps = [partial(_layer_at, layer, given, len(first.batch_shape)) for layer in self.layers[1:]]
         return Hierarchical(first, steps, self.sizes, upward)
 
 
-def _layer_at(layer: nn.Module, given: tuple[Tensor, ...], z: Tensor) -> Distribution:
-    """The layer at z (*lead, D); what is given for each row of a batch is repeated to the leading shape of z."""
-    d: Distribution = layer(z, *(t.expand(*z.shape[:-1], *t.shape[1:]) for t in given))
+def _layer_at(layer: nn.Module, given: tuple[Tensor, ...], rows: int, z: Tensor) -> Distribution:
+    """The layer at z (*lead, D); what is given for a batch of ``rows`` dimensions is repeated to z's lead."""
+    d: Distribution = layer(z, *(t.expand(*z.shape[:-1], *t.shape[rows:]) for t in given))
     return d
 
 

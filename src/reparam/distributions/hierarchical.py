@@ -41,7 +41,7 @@ class Hierarchical(Distribution):
 
     def __init__(self, first: Distribution, steps: Sequence[Step], sizes: Sequence[int], upward: bool = False) -> None:
         self.first, self.steps, self.sizes, self.upward = first, tuple(steps), tuple(sizes), upward
-        self._last: tuple[Tensor, int, bool, list[Distribution]] | None = None  # the layers at the last z
+        self._last: tuple[Tensor, int, bool, list[Distribution]] | None = None  # rsample's z, its version, its layers
         super().__init__(first.batch_shape, torch.Size((sum(sizes),)), validate_args=False)
 
     @property
@@ -120,9 +120,10 @@ class Hierarchical(Distribution):
         if known is None or known[0] is not z or known[1] != z._version or known[2] < torch.is_grad_enabled():
             lead = torch.broadcast_shapes(z.shape[:-1], self.batch_shape)
             values = self._apart(z.expand(*lead, z.shape[-1]))
-            known = (z, z._version, torch.is_grad_enabled(), self._walk(lambda _, i: values[i])[0])
-            self._last = known
-        return known[3][::-1] if self.upward else known[3]
+            layers = self._walk(lambda _, i: values[i])[0]
+        else:
+            layers = known[3]
+        return layers[::-1] if self.upward else layers
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Log density, in nats."""

@@ -162,11 +162,11 @@ def _step(
     loss = current.penalty(draw, rows) - surrogate.mean()
     if not math.isfinite(loss.detach()):
         return None
+    layers = () if draw.kl_layers is None else draw.kl_layers  # before the step changes the networks between layers
     optimizer.zero_grad(set_to_none=True)
     loss.backward()
     optimizer.step()
     with torch.no_grad():
-        layers = () if draw.kl_layers is None else draw.kl_layers
         return [float(t.mean()) for t in (bound, draw.reconstruction, finite_kl(draw), *layers)]
 
 
