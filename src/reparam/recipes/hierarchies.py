@@ -18,6 +18,7 @@ from reparam.schedules import Linear
 from reparam.vae import VAE
 
 INFERENCE = ("ladder", "bottom_up")
+_LOG_VARIANCE = -2.0  # of fresh messages: they outweigh the fresh prior, else layers are lost before they are learned
 
 
 def hierarchy(
@@ -56,8 +57,9 @@ def hierarchy(
     prior = priors.TopDown([priors.StandardNormal(down[0]), *below], down)
 
     def head(size: int) -> nn.Module:
-        act = networks.activation(activation)
-        return nn.Sequential(nn.LayerNorm(features), act, nn.Linear(features, 2 * size))
+        last = nn.Linear(features, 2 * size)
+        nn.init.constant_(last.bias.detach()[size:], _LOG_VARIANCE)
+        return nn.Sequential(nn.LayerNorm(features), networks.activation(activation), last)
 
     def ladder(encoder: nn.Module) -> Conditional:
         ups = [encoder, *(net(features, features) for _ in sizes[1:])]
