@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import math
 import tomllib
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -13,6 +15,7 @@ from torch.distributions import Independent, MultivariateNormal, Normal, kl_dive
 import reparam as rp
 from models import Constant, within
 from refusals import refused
+from reparam.cli.main import main
 from reparam.distributions import centre, from_standard_normal, product_of_gaussians
 from reparam.networks import mlp
 from reparam.objectives import ELBO, IWAE, penalties
@@ -303,7 +306,7 @@ def test_the_density_at_draws_of_other_rows_is_that_of_each_pair():
         for i in range(4):
             alone = vae.posterior(x[i : i + 1]).log_prob(draw.z)
             torch.testing.assert_close(pairs[:, :, i], alone, atol=1e-10, rtol=0)
-        assert math.isfinite(float(penalties.MutualInformation()(draw, 100)))
+        assert math.isfinite(float(penalties.MutualInformation()(draw, 100).detach()))
         refused(lambda draw=draw: penalties.TotalCorrelation()(draw, 100))
 
 
@@ -443,3 +446,20 @@ class Wrapped(rp.Conditional):
 
     def forward(self, *c: Tensor) -> Independent:
         return Independent(torch.distributions.Laplace(torch.zeros(2), torch.ones(2)), 1)
+
+
+def test_the_command_trains_evaluates_samples_and_encodes_a_ladder(tmp_path, capsys):
+    data, run = tmp_path / "x.npy", str(tmp_path / "run")
+    np.save(data, (torch.rand(80, 6) < 0.5).float().numpy())
+    words = ["--recipe", "ladder_vae", "--latent-dim", "4", "--epochs", "2", "--hidden", "[8]"]
+    assert main(["train", str(data), "--out", run, *words]) == 0
+    capsys.readouterr()
+    assert main(["evaluate", run, str(data), "--k", "20", "--json"]) == 0
+    numbers = json.loads(capsys.readouterr().out)
+    assert len(numbers["kl_layers"]) == 3
+    assert sum(numbers["kl_layers"]) == pytest.approx(numbers["kl"], abs=1e-6)
+    assert numbers["latent_dim"] == 7
+    assert main(["sample", run, "-n", "3", "--out", str(tmp_path / "s.npy")]) == 0
+    assert main(["encode", run, str(data), "--out", str(tmp_path / "z.npy")]) == 0
+    assert np.load(tmp_path / "s.npy").shape == (3, 6)
+    assert np.load(tmp_path / "z.npy").shape == (80, 7)
