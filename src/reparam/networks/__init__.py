@@ -2,7 +2,7 @@
 
 from reparam.networks.convolution import ConvDecoder, ConvEncoder, conv
 from reparam.networks.masked_codes import MaskedCodes
-from reparam.networks.perceptron import ACTIVATIONS, MLP, Log1p, Rescale, activation, mlp
+from reparam.networks.perceptron import ACTIVATIONS, MLP, Log1p, Lowest, Rescale, activation, mlp
 from reparam.networks.quantizers import Codebook, Lattice
 from reparam.networks.sets import SetEncoder
 
@@ -14,6 +14,7 @@ __all__ = [
     "ConvEncoder",
     "Lattice",
     "Log1p",
+    "Lowest",
     "MaskedCodes",
     "Rescale",
     "SetEncoder",

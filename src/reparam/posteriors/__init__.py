@@ -6,6 +6,7 @@ A net's output passes through bounded links, so that densities and gradients sta
 from reparam.posteriors.discrete import Bernoulli, Categorical
 from reparam.posteriors.flow import Flow
 from reparam.posteriors.gaussian import DiagonalGaussian, FullGaussian, LowRankGaussian
+from reparam.posteriors.hierarchical import BottomUp, Ladder, TopDown
 from reparam.posteriors.laplace import Laplace
 from reparam.posteriors.point import Point
 from reparam.posteriors.positive import Gamma
@@ -15,6 +16,7 @@ from reparam.posteriors.sphere import VonMisesFisher
 
 __all__ = [
     "Bernoulli",
+    "BottomUp",
     "Categorical",
     "DiagonalGaussian",
     "Dirichlet",
@@ -22,10 +24,12 @@ __all__ = [
     "Flow",
     "FullGaussian",
     "Gamma",
+    "Ladder",
     "Laplace",
     "LogisticNormal",
     "LowRankGaussian",
     "Point",
+    "TopDown",
     "VectorQuantized",
     "VonMisesFisher",
 ]

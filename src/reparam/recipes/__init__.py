@@ -10,9 +10,10 @@ Their further ``options`` are those of ``vae``. ``RECIPES`` lists them by name.
 
 from collections.abc import Callable
 
-from reparam.recipes.base import NETWORKS, POSTERIORS, autoencoder, vae
+from reparam.recipes.base import NETWORKS, POSTERIORS, Latent, autoencoder, vae
 from reparam.recipes.conditional import cvae, invariant_vae
 from reparam.recipes.families import LIKELIHOODS, LOGARITHMIC, STANDARDIZED
+from reparam.recipes.hierarchies import hierarchy, ladder_vae
 from reparam.recipes.papers import (
     annealed_vae,
     beta_tc_vae,
@@ -35,7 +36,7 @@ from reparam.recipes.recipe import Recipe
 
 _ALL: tuple[Callable[..., Recipe], ...] = (
     beta_vae, annealed_vae, free_nats_vae, capacity_vae, iwae, miwae, piwae, ciwae, renyi_vae, reweighted_wake_sleep,
-    beta_tc_vae, dip_vae, info_vae, wae, rae, cvae, invariant_vae, vq_vae, fsq_vae,
+    beta_tc_vae, dip_vae, info_vae, wae, rae, cvae, invariant_vae, vq_vae, fsq_vae, ladder_vae,
 )  # fmt: skip
 RECIPES = {recipe.__name__: recipe for recipe in _ALL}
 
@@ -46,6 +47,7 @@ __all__ = [
     "POSTERIORS",
     "RECIPES",
     "STANDARDIZED",
+    "Latent",
     "Recipe",
     "annealed_vae",
     "autoencoder",
@@ -57,9 +59,11 @@ __all__ = [
     "dip_vae",
     "free_nats_vae",
     "fsq_vae",
+    "hierarchy",
     "info_vae",
     "invariant_vae",
     "iwae",
+    "ladder_vae",
     "miwae",
     "piwae",
     "rae",

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -20,12 +20,24 @@ POSTERIORS = ("diagonal", "full", "point")
 NETWORKS = ("mlp", "conv")
 
 
+class Latent(NamedTuple):
+    """What stands between encoder and decoder: a prior, and a posterior of an encoder with so many outputs.
+
+    ``reading`` gives the decoder what it reads of z: for all of it, the decoder itself.
+    """
+
+    prior: Conditional
+    outputs: int
+    posterior: Callable[[nn.Module], Conditional]
+    reading: Callable[[nn.Module], nn.Module] = lambda decoder: decoder
+
+
 def vae(
     event_shape: int | Sequence[int],
     latent_dim: int = 10,
     *,
     likelihood: str = "bernoulli",
-    posterior: str = "diagonal",
+    posterior: str | Latent = "diagonal",
     network: str = "mlp",
     hidden: int | Sequence[int] = (400,),
     channels: Sequence[int] = (32, 64),
@@ -44,6 +56,7 @@ def vae(
 ) -> VAE:
     """The variational autoencoder of Kingma & Welling (2014): encoder and decoder of one kind, prior N(0, I).
 
+    A ``posterior`` that is no name is a :class:`Latent`, whose decoder reads ``latent_dim`` numbers.
     ``hidden`` are the sizes of the encoder's hidden layers, mirrored in the decoder; ``channels`` those of ``conv``,
     whose latent without ``dense`` is a feature map: a multiple of its positions.
     ``scale`` is that of real data and of grey levels: a number or tensor, "shared", "elementwise" or "predicted", in
@@ -59,11 +72,11 @@ def vae(
             one that asks for another shape than convolutions give.
     """
     shape = as_shape(event_shape, "sizes of a datum")
-    for name, known in ((likelihood, LIKELIHOODS), (posterior, POSTERIORS), (network, NETWORKS)):
+    latent = posterior if isinstance(posterior, Latent) else _latent(posterior, latent_dim)
+    for name, known in ((likelihood, LIKELIHOODS), (network, NETWORKS)):
         if name not in known:
             raise InputError(f"unknown choice {name!r}: {nearest(name, known)}")
     hidden = as_shape(hidden, "hidden sizes") if hidden else ()
-    prior = priors.StandardNormal(latent_dim)
     family, needed = LIKELIHOODS[likelihood], NEEDED.get(likelihood)
     options = {
         "shape": shape, "scale": scale, "dispersion": dispersion, "classes": classes, "total": total,
@@ -72,28 +85,23 @@ def vae(
     if needed and options[needed] is None:
         raise InputError(f"the likelihood {likelihood} needs {needed}")
     outputs = family.make(nn.Identity(), options).outputs(shape)
-    codes = {
-        "diagonal": 2 * latent_dim,
-        "full": posteriors.FullGaussian.outputs(latent_dim),
-        "point": latent_dim,
-    }[posterior]
     encoder: nn.Module
     if network == "mlp":
-        encoder = networks.mlp(shape, codes, hidden, activation, context=context)
+        encoder = networks.mlp(shape, latent.outputs, hidden, activation, context=context)
         decoder: Any = networks.mlp(latent_dim, outputs, tuple(reversed(hidden)), activation, context=context)
     else:
-        encoder = networks.conv(shape, codes, channels, activation, context=context, dense=dense)
+        encoder = networks.conv(shape, latent.outputs, channels, activation, context=context, dense=dense)
         prefix = _prefix(likelihood, outputs, shape)
         decoder = networks.conv(latent_dim, shape, channels, activation, prefix, context=context, dense=dense)
     if mean is not None and family.start is not None:
         _start_at(decoder, family.start(mean.double(), options), network, math.prod(outputs) // math.prod(shape))
     if likelihood in LOGARITHMIC:
         encoder = networks.Log1p(encoder)
-    p_x: Conditional = family.make(decoder, options)
+    p_x: Conditional = family.make(latent.reading(decoder), options)
     if loc is not None and spread is not None:
         encoder = networks.Rescale(encoder, loc, spread)
         p_x = likelihoods.Standardized(p_x, loc, spread)
-    return VAE(prior, p_x, _posterior(posterior, encoder))
+    return VAE(latent.prior, p_x, latent.posterior(encoder))
 
 
 def autoencoder(event_shape: int | Sequence[int], latent_dim: int = 10, **options: Any) -> VAE:
@@ -101,10 +109,16 @@ def autoencoder(event_shape: int | Sequence[int], latent_dim: int = 10, **option
     return vae(event_shape, latent_dim, **{**options, "posterior": "point"})
 
 
-def _posterior(name: str, net: nn.Module) -> Conditional:
-    if name == "diagonal":
-        return posteriors.DiagonalGaussian(net)
-    return posteriors.FullGaussian(net) if name == "full" else posteriors.Point(net)
+def _latent(posterior: str, dim: int) -> Latent:
+    """One layer with the prior N(0, I) and the posterior of this name."""
+    if posterior not in POSTERIORS:
+        raise InputError(f"unknown choice {posterior!r}: {nearest(posterior, POSTERIORS)}")
+    prior = priors.StandardNormal(dim)
+    if posterior == "diagonal":
+        return Latent(prior, 2 * dim, posteriors.DiagonalGaussian)
+    if posterior == "full":
+        return Latent(prior, posteriors.FullGaussian.outputs(dim), posteriors.FullGaussian)
+    return Latent(prior, dim, posteriors.Point)
 
 
 def _prefix(likelihood: str, outputs: tuple[int, ...], shape: tuple[int, ...]) -> tuple[int, ...]:
