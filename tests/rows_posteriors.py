@@ -10,8 +10,10 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
-from reparam import posteriors
+from models import Function
+from reparam import posteriors, priors
 from reparam.distributions import codes_of
+from reparam.networks import mlp
 from reparam.schedules import Linear
 from rows import LATENT, NODES, WEIGHTS, Row, atom, plane
 
@@ -91,7 +93,29 @@ def flow(kind: str, context: int = 2):
     return lambda net: posteriors.Flow(net, LATENT, context=context, transforms=2, hidden=(4,), kind=kind)
 
 
+def normal(inputs: int, context: int = 0) -> posteriors.DiagonalGaussian:
+    return posteriors.DiagonalGaussian(mlp(inputs, 2, (3,), "tanh", context))
+
+
+def bottom_up(net: nn.Module) -> nn.Module:
+    return posteriors.BottomUp([posteriors.DiagonalGaussian(net), normal(1)], (1, 1))
+
+
+def top_down(net: nn.Module) -> nn.Module:
+    return posteriors.TopDown([posteriors.DiagonalGaussian(net), normal(1, 2)], (1, 1))
+
+
+def ladder(net: nn.Module) -> nn.Module:
+    """Messages of both layers are the halves of the net's output."""
+    prior = priors.TopDown([priors.StandardNormal(1), normal(1)], (1, 1))
+    heads = [Function(lambda d: d[..., :2]), Function(lambda d: d[..., 2:])]
+    return posteriors.Ladder(prior, [net, nn.Identity()], heads)
+
+
 OTHERS = {
+    "BottomUp": Row(posteriors.BottomUp, bottom_up, LATENT, line_squared),
+    "TopDown": Row(posteriors.TopDown, top_down, LATENT, line_squared),
+    "Ladder": Row(posteriors.Ladder, ladder, 2 * LATENT, line_squared),
     "Gamma": Row(posteriors.Gamma, posteriors.Gamma, 2 * LATENT, quadrant),
     "Dirichlet": Row(posteriors.Dirichlet, posteriors.Dirichlet, 3, triangle),
     "LogisticNormal": Row(posteriors.LogisticNormal, posteriors.LogisticNormal, 4, triangle),

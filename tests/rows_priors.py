@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from reparam import posteriors, priors
+from reparam.networks import mlp
 from rows import LATENT, Row, plane
 from rows_posteriors import circle, every_code, line_squared, quadrant, triangle
 
@@ -41,8 +42,16 @@ CONDITIONAL = {
     "ConditionalGaussian": Row(priors.ConditionalGaussian, priors.ConditionalGaussian, 2 * LATENT, plane),
 }
 
+
 # Without closed-form moments, or on a part of the plane: their laws are in test_priors.py.
+def top_down() -> priors.TopDown:
+    """p(z_2) p(z_1|z_2)."""
+    below = posteriors.DiagonalGaussian(mlp(1, 2, (3,), "tanh"))
+    return priors.TopDown([priors.StandardNormal(1), below], (1, 1))
+
+
 OTHERS = {
+    "TopDown": Row(priors.TopDown, lambda net: top_down(), LATENT, line_squared),
     "Flow affine": Row(priors.Flow, flow("affine"), LATENT, line_squared),
     "Flow spline": Row(priors.Flow, flow("spline"), LATENT, line_squared),
     "Gamma": Row(priors.Gamma, lambda net: priors.Gamma(LATENT, 0.7, 2.0), LATENT, quadrant),

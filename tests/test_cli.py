@@ -10,27 +10,15 @@ import subprocess
 import sys
 import time
 import tomllib
-import warnings
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
 import reparam as rp
 from reparam.cli.main import main
 
 QUICK = ["--epochs", "2", "--latent-dim", "2", "--seed", "1"]
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _the_process_as_it_was():
-    """The command may change its process; the tests share theirs."""
-    show, threads = warnings.showwarning, torch.get_num_threads()
-    yield
-    warnings.showwarning = show
-    torch.set_flush_denormal(False)
-    torch.set_num_threads(threads)
 
 
 def run(*words: object) -> int:

@@ -169,6 +169,7 @@ NETS = {
     "decoder": (lambda: networks.conv(3, (4, 6), (5,)), (3,)),
     "set": (lambda: networks.SetEncoder((4, 6), 3, (7,), "tanh"), (4, 6)),
     "rescale": (lambda: networks.Rescale(networks.mlp(3, 2), torch.ones(3), torch.full((3,), 2.0)), (3,)),
+    "lowest": (lambda: networks.Lowest(networks.mlp(3, 2), 3), (3,)),
     "without last": (lambda: networks.WithoutLast(networks.mlp(3, 2)), (3,)),
     **{f"mlp {n}": (lambda o=o: networks.mlp(4, 3, (7, 7), "tanh", **of("layer", o)), (4,))
        for n, o in OPTIONS.items()},
@@ -276,7 +277,7 @@ def test_convolutions_of_any_size_map_and_train(shape, options):
         assert float(p.grad.abs().max()) > 0, name
 
 
-@pytest.mark.parametrize("name", [n for n in NETS if n not in ("rescale", "without last")])
+@pytest.mark.parametrize("name", [n for n in NETS if n not in ("rescale", "lowest", "without last")])
 def test_contexts_change_the_output_of_every_network_and_belong_to_their_row(name):
     make, shape = NETS[name]
     plain = make()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import copy
+import inspect
 
 import pytest
 import torch
@@ -42,6 +43,20 @@ PARTS = [
     )
     for row in table.values()
 ]
+
+
+def ladder() -> nn.Module:
+    """Of listed networks: the heads in its row are functions of the tests."""
+    prior = priors.TopDown([priors.StandardNormal(1), posteriors.DiagonalGaussian(networks.mlp(1, 4))], (1, 2))
+    return posteriors.Ladder(prior, [networks.mlp(2, 3), nn.Linear(3, 3)], [nn.Linear(3, 4), networks.mlp(3, 2)])
+
+
+PARTS = [make for make in PARTS if "unlisted" not in str(describe(make()))] + [ladder]
+
+
+def test_no_class_is_without_a_part_of_listed_networks():
+    public = {getattr(axis, n) for axis in (likelihoods, posteriors, priors) for n in axis.__all__}
+    assert {type(make()) for make in PARTS} == {cls for cls in public if not inspect.isabstract(cls)}
 
 
 def again(value):

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from reparam.calls import Written
+from reparam.distributions import Hierarchical
+from reparam.errors import InputError
 from reparam.schedules import Schedule
 
 
@@ -62,6 +65,40 @@ def following(model: nn.Module) -> Iterator[Callable[[float], float]]:
         yield tell
     finally:
         tell(1.0)
+
+
+class Chain(Conditional):
+    """Several layers of latents, each given the one before: priors.TopDown, posteriors.TopDown and BottomUp.
+
+    ``layers`` are conditionals in the order in which they are drawn, ``sizes`` their dimensions in the same order.
+
+    Raises:
+        InputError: unless there are as many sizes as layers; when evaluated, for a layer of another size.
+    """
+
+    def __init__(self, layers: Sequence[nn.Module], sizes: Sequence[int]) -> None:
+        super().__init__()
+        self.parts, self.sizes = nn.ModuleList(layers), tuple(sizes)
+        if len(self.parts) != len(self.sizes) or not self.sizes:
+            raise InputError(
+                f"a hierarchy needs a size for each of its layers; got {len(self.sizes)} for {len(self.parts)}"
+            )
+
+    @property
+    def layers(self) -> tuple[nn.Module, ...]:
+        """The layers, in the order in which they are drawn."""
+        return tuple(self.parts)
+
+    def chain(self, first: Distribution, *given: Tensor, upward: bool = False) -> Hierarchical:
+        """From the distribution of the first layer on, each layer is called with the one before it and ``given``."""
+        steps = [partial(_layer_at, layer, given, len(first.batch_shape)) for layer in self.layers[1:]]
+        return Hierarchical(first, steps, self.sizes, upward)
+
+
+def _layer_at(layer: nn.Module, given: tuple[Tensor, ...], rows: int, z: Tensor) -> Distribution:
+    """The layer at z (*lead, D); what is given for a batch of ``rows`` dimensions is repeated to z's lead."""
+    d: Distribution = layer(z, *(t.expand(*z.shape[:-1], *t.shape[rows:]) for t in given))
+    return d
 
 
 def apply_to_rows(net: nn.Module, z: Tensor, *c: Tensor) -> Tensor:

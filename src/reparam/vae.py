@@ -18,9 +18,10 @@ from reparam.distributions import (
     code_vectors,
     codes_of,
     element_support,
+    kl_of_layers,
     own_draws,
     sphere,
-)
+)  # fmt: skip
 from reparam.errors import InputError
 from reparam.numerics import log_mean_exp
 
@@ -109,6 +110,15 @@ class Draw:
             return None
         return kl.expand(self.log_px.shape[1:])
 
+    @cached_property
+    def kl_layers(self) -> Tensor | None:
+        """What each layer of a hierarchy adds to the KL, (L, B), the top layer first, in nats; None for other latents.
+
+        Means over the samples: of KL(q(z_l | z_above) || p(z_l | z_above)) in closed form for top-down posteriors.
+        """
+        layers = kl_of_layers(self.q, self.p, self.z)
+        return None if layers is None else layers.mean(1)
+
     @property
     def kl_monte_carlo(self) -> Tensor:
         """The mean of log q(z|x) - log p(z) over the samples, (B,), in nats: unbiased for KL(q || p)."""
@@ -116,9 +126,10 @@ class Draw:
 
     @property
     def kl(self) -> Tensor:
-        """KL(q || p), (B,), in nats: in closed form where there is one, else by Monte Carlo."""
-        exact = self.kl_exact
-        return self.kl_monte_carlo if exact is None else exact
+        """KL(q || p), (B,), in nats: in closed form, of a hierarchy by its layers, else by Monte Carlo."""
+        if (exact := self.kl_exact) is not None:
+            return exact
+        return self.kl_monte_carlo if self.kl_layers is None else self.kl_layers.sum(0)
 
     @property
     def reconstruction(self) -> Tensor:
@@ -229,8 +240,8 @@ class VAE(nn.Module):
     def encode(self, x: Tensor, *c: Tensor) -> Tensor:
         """The mean of q(z|x) for each datum: (B, *event) to (B, D).
 
-        On a sphere it is the mean direction; of bits and one-hot codes, the probability of each 1; where the mean has
-        no closed form, an average over fixed noise.
+        On a sphere it is the mean direction, of a hierarchy the means layer by layer; of bits and one-hot codes, the
+        probability of each 1; where the mean has no closed form, an average over fixed noise.
         """
         return centre(self.posterior(x, *c))
 

@@ -13,7 +13,15 @@ from reparam.cli.options import EvaluateOptions, ScoreOptions
 from reparam.cli.output import TABLES, write_columns
 from reparam.data import Dataset, Schema
 from reparam.distributions import element_support
-from reparam.evaluate import Estimate, active_units, bits_per_dim, elbo_terms, log_likelihood, objective_value
+from reparam.evaluate import (
+    Estimate,
+    active_units,
+    bits_per_dim,
+    elbo_terms,
+    kl_per_layer,
+    log_likelihood,
+    objective_value,
+)
 from reparam.evaluate import encode as posterior_means
 from reparam.objectives import Reconstruction
 from reparam.posteriors import Point
@@ -68,6 +76,8 @@ def measure(vae: VAE, data: Dataset, schema: Schema, k: int | None, method: str,
             "reconstruction": terms.reconstruction.value,
             "kl": terms.kl.value,
         }
+        if layers := kl_per_layer(vae, data, min(k or 1, _ELBO_K), seed):
+            numbers["kl_layers"] = [layer.value for layer in layers]
     likelihood = likelihood_of(vae, data, k, method, seed)
     units = 0.0 if _is_discrete(vae, data) else schema.log_units()
     return numbers | {
@@ -118,7 +128,7 @@ def table(numbers: dict[str, Any], rows: int) -> str:
         )
         return f"  {name:<16}{shown:>20}  {said}"
 
-    n = numbers
+    n, layers = numbers, numbers.get("kl_layers", [])
     return "\n".join(
         [
             f"{rows} rows, nats per datum; ± is one standard error",
@@ -126,6 +136,10 @@ def table(numbers: dict[str, Any], rows: int) -> str:
             line("ELBO", n["elbo"], "the evidence lower bound, reconstruction - KL", n["elbo_stderr"]),
             line("reconstruction", n["reconstruction"], "expected log p(x|z)"),
             line("KL", n["kl"], "what z tells about x beyond the prior"),
+            *(
+                line(f"KL of z_{len(layers) - i}", kl, "what this layer adds" if i else "the top layer")
+                for i, kl in enumerate(layers)
+            ),
             line("bits per dim", n["bits_per_dim"], "of each element, per unit of the data: smaller is better"),
             f"  {'active units':<16}{n['active_units']:>20}  of {n['latent_dim']} latent dimensions",
             f"  {'seconds':<16}{n['seconds']:>20.1f}",

@@ -22,6 +22,7 @@ from reparam.distributions.discrete import (
     relax,
 )
 from reparam.distributions.flow import Flow
+from reparam.distributions.hierarchical import Hierarchical, kl_of_layers, layers_of, one_way, product_of_gaussians
 from reparam.distributions.joined import Joined
 from reparam.distributions.links import bounded_exp, bounded_logits
 from reparam.distributions.logistic import DiscretizedLogistic, LogisticMixture
@@ -46,6 +47,7 @@ __all__ = [
     "Discrete",
     "DiscretizedLogistic",
     "Flow",
+    "Hierarchical",
     "Joined",
     "LogNormal",
     "LogisticMixture",
@@ -71,10 +73,14 @@ __all__ = [
     "codes_of",
     "element_support",
     "from_standard_normal",
+    "kl_of_layers",
+    "layers_of",
     "list_values",
+    "one_way",
     "ordinal",
     "own_draws",
     "own_listing",
+    "product_of_gaussians",
     "relax",
     "sphere",
     "unwrap",

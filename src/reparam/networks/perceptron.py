@@ -189,6 +189,22 @@ def mlp(
     return MLP(inputs, outputs, hidden, activation, context, residual, gated, norm)
 
 
+class Lowest(Written, nn.Module):
+    """A network of the last ``size`` numbers of its input: of z_1 alone, where z = (z_L, ..., z_1) is a hierarchy.
+
+    Shapes: z (..., D) with D >= size.
+    """
+
+    def __init__(self, net: nn.Module, size: int) -> None:
+        super().__init__()
+        self.net, self.size = net, size
+
+    def forward(self, z: Tensor, *c: Tensor) -> Tensor:
+        """The network's output for the end of z."""
+        out: Tensor = self.net(z[..., -self.size :], *c)
+        return out
+
+
 class Rescale(Written, nn.Module):
     """(x - loc) / spread before another network: its inputs are numbers of order one."""
 

@@ -7,6 +7,7 @@ from reparam.posteriors.base import Posterior
 from reparam.posteriors.discrete import Bernoulli, Categorical
 from reparam.posteriors.flow import Flow
 from reparam.posteriors.gaussian import DiagonalGaussian, FullGaussian, LowRankGaussian
+from reparam.posteriors.hierarchical import BottomUp, Ladder, TopDown
 from reparam.posteriors.laplace import Laplace
 from reparam.posteriors.point import Point
 from reparam.posteriors.positive import Gamma
@@ -16,6 +17,7 @@ from reparam.posteriors.sphere import VonMisesFisher
 
 __all__ = [
     "Bernoulli",
+    "BottomUp",
     "Categorical",
     "DiagonalGaussian",
     "Dirichlet",
@@ -23,11 +25,13 @@ __all__ = [
     "Flow",
     "FullGaussian",
     "Gamma",
+    "Ladder",
     "Laplace",
     "LogisticNormal",
     "LowRankGaussian",
     "Point",
     "Posterior",
+    "TopDown",
     "VectorQuantized",
     "VonMisesFisher",
 ]

@@ -6,6 +6,7 @@ from reparam.priors.discrete import Autoregressive, Bernoulli, Categorical
 from reparam.priors.families import Dirichlet, Gamma, SphereUniform
 from reparam.priors.flow import Flow
 from reparam.priors.gaussian import Gaussian, StandardNormal
+from reparam.priors.hierarchical import TopDown
 from reparam.priors.mixture import Mixture
 from reparam.priors.vamp import VampPrior
 
@@ -22,5 +23,6 @@ __all__ = [
     "Mixture",
     "SphereUniform",
     "StandardNormal",
+    "TopDown",
     "VampPrior",
 ]

@@ -11,9 +11,10 @@ Their further ``options`` are those of ``vae``. ``RECIPES`` lists them by name.
 from collections.abc import Callable
 
 from reparam.recipes.base import NETWORKS, autoencoder, vae
-from reparam.recipes.codes import OPTIONS, POSTERIORS, PRIORS, draw_rows, latent_options
+from reparam.recipes.codes import OPTIONS, POSTERIORS, PRIORS, Latent, draw_rows, latent_options
 from reparam.recipes.conditional import cvae, invariant_vae
 from reparam.recipes.families import LIKELIHOODS, LOGARITHMIC, STANDARDIZED
+from reparam.recipes.hierarchies import hierarchy, ladder_vae
 from reparam.recipes.latents import flow_prior_vae, iaf_vae, mixture_vae, nb_vae, svae, vamp_vae
 from reparam.recipes.papers import (
     CHOICES,
@@ -38,7 +39,7 @@ from reparam.recipes.recipe import Recipe
 
 _ALL: tuple[Callable[..., Recipe], ...] = (
     beta_vae, annealed_vae, free_nats_vae, capacity_vae, iwae, miwae, piwae, ciwae, renyi_vae, reweighted_wake_sleep,
-    beta_tc_vae, dip_vae, info_vae, wae, rae, cvae, invariant_vae, vq_vae, fsq_vae,
+    beta_tc_vae, dip_vae, info_vae, wae, rae, cvae, invariant_vae, vq_vae, fsq_vae, ladder_vae,
     vamp_vae, flow_prior_vae, mixture_vae, iaf_vae, svae, nb_vae,
 )  # fmt: skip
 RECIPES = {recipe.__name__: recipe for recipe in _ALL}
@@ -53,6 +54,7 @@ __all__ = [
     "PRIORS",
     "RECIPES",
     "STANDARDIZED",
+    "Latent",
     "Recipe",
     "annealed_vae",
     "autoencoder",
@@ -66,10 +68,12 @@ __all__ = [
     "flow_prior_vae",
     "free_nats_vae",
     "fsq_vae",
+    "hierarchy",
     "iaf_vae",
     "info_vae",
     "invariant_vae",
     "iwae",
+    "ladder_vae",
     "latent_options",
     "miwae",
     "mixture_vae",

@@ -13,8 +13,7 @@ from reparam import likelihoods, networks
 from reparam.conditional import Conditional
 from reparam.errors import InputError
 from reparam.networks.perceptron import as_shape
-from reparam.priors.gaussian import latent_dim as checked_dim
-from reparam.recipes.codes import POSTERIORS, known, latent_options, pair
+from reparam.recipes.codes import Latent, known, latent_options, named
 from reparam.recipes.families import EXPOSED, LIKELIHOODS, LOGARITHMIC, MIXTURES, NEEDED, REAL, UNIT
 from reparam.vae import VAE
 
@@ -26,7 +25,7 @@ def vae(
     latent_dim: int = 10,
     *,
     likelihood: str = "bernoulli",
-    posterior: str = "diagonal",
+    posterior: str | Latent = "diagonal",
     prior: str | None = None,
     network: str = "mlp",
     hidden: int | Sequence[int] = (400,),
@@ -55,6 +54,7 @@ def vae(
 ) -> VAE:
     """The variational autoencoder of Kingma & Welling (2014): encoder and decoder of one kind, prior N(0, I).
 
+    A ``posterior`` that is no name is a :class:`Latent`, whose decoder reads ``latent_dim`` numbers.
     ``hidden`` are the sizes of the encoder's hidden layers, mirrored in the decoder; ``channels`` those of ``conv``,
     whose latent without ``dense`` is a feature map: a multiple of its positions.
     ``scale`` is that of real data and of grey levels: a number or tensor, "shared", "elementwise" or "predicted", in
@@ -83,19 +83,25 @@ def vae(
     known(likelihood, LIKELIHOODS, "likelihood")
     known(network, NETWORKS, "network")
     hidden = as_shape(hidden, "hidden sizes") if hidden else ()
-    prior, latents = latent_options(
-        posterior, prior,
-        {"rank": rank, "transforms": transforms, "flow_kind": flow_kind, "components": components,
-         "pseudo_inputs": pseudo_inputs, "concentration": concentration},
-        taken=("components",) if likelihood in MIXTURES else (),
-    )  # fmt: skip
-    if prior == "vamp" and context:
-        raise InputError(
-            "pseudo-inputs of a model with contexts have their own: build priors.VampPrior with contexts=..."
-        )
-    if prior == "vamp":
-        latents = {**latents, **_pseudo_inputs(latents["pseudo_inputs"], shape, likelihood, loc, spread)}
-    latents = {**latents, "dim": checked_dim(latent_dim, POSTERIORS[posterior].least)}
+    given = {
+        "rank": rank, "transforms": transforms, "flow_kind": flow_kind, "components": components,
+        "pseudo_inputs": pseudo_inputs, "concentration": concentration,
+    }  # fmt: skip
+    taken = ("components",) if likelihood in MIXTURES else ()
+    if isinstance(posterior, Latent):
+        unused = [n for n, v in {"prior": prior, **given}.items() if v is not None and n not in taken]
+        if unused:
+            raise InputError(f"these latents bring their own prior and options: leave {unused[0]} out")
+        latent = posterior
+    else:
+        prior, latents = latent_options(posterior, prior, given, taken)
+        if prior == "vamp":
+            if context:
+                raise InputError(
+                    "pseudo-inputs of a model with contexts have their own: build priors.VampPrior with contexts=..."
+                )
+            latents = {**latents, **_pseudo_inputs(latents["pseudo_inputs"], shape, likelihood, loc, spread)}
+        latent = named(posterior, prior, latent_dim, latents)
     family, needed = LIKELIHOODS[likelihood], NEEDED.get(likelihood)
     options = {
         "shape": shape, "scale": scale, "dispersion": dispersion, "classes": classes, "total": total,
@@ -106,16 +112,15 @@ def vae(
     if exposure and likelihood not in EXPOSED:
         raise InputError(f"an exposure is a factor of the rate of counts: the likelihood {likelihood} has none")
     outputs = family.make(nn.Identity(), options).outputs(shape)
-    codes = POSTERIORS[posterior].outputs(latents)
     encoder: nn.Module
     layers: dict[str, Any] = {
         "context": context, "residual": residual or network == "resnet", "gated": gated, "norm": norm,
     }  # fmt: skip
     if network == "mlp":
-        encoder = networks.mlp(shape, codes, hidden, activation, **layers)
+        encoder = networks.mlp(shape, latent.outputs, hidden, activation, **layers)
         decoder: Any = networks.mlp(latent_dim, outputs, tuple(reversed(hidden)), activation, **layers)
     else:
-        encoder = networks.conv(shape, codes, channels, activation, dense=dense, **layers)
+        encoder = networks.conv(shape, latent.outputs, channels, activation, dense=dense, **layers)
         prefix = _prefix(likelihood, outputs, shape)
         decoder = networks.conv(latent_dim, shape, channels, activation, prefix, dense=dense, **layers)
     if mean is not None and family.start is not None:
@@ -124,11 +129,11 @@ def vae(
         encoder = networks.WithoutLast(encoder)
     if likelihood in LOGARITHMIC:
         encoder = networks.Log1p(encoder)
-    p_x: Conditional = family.make(decoder, options)
+    p_x: Conditional = family.make(latent.reading(decoder), options)
     if loc is not None and spread is not None:
         encoder = networks.Rescale(encoder, loc, spread)
         p_x = likelihoods.Standardized(p_x, loc, spread)
-    q, p = pair(posterior, prior, encoder, latents)
+    q, p = latent.parts(encoder)
     return VAE(p, p_x, q)
 
 

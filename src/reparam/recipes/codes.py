@@ -12,6 +12,7 @@ from reparam import posteriors, priors
 from reparam.conditional import Conditional
 from reparam.distributions import Delta
 from reparam.errors import InputError, nearest
+from reparam.priors.gaussian import latent_dim
 from reparam.vae import check_latent
 
 Options = Mapping[str, Any]  # latent options of `vae`, with the defaults of OPTIONS, and `dim`
@@ -27,11 +28,22 @@ class Code(NamedTuple):
     least: int = 1  # dimensions
 
 
-class Latent(NamedTuple):
+class PriorCode(NamedTuple):
     """A prior by name: made for the posterior beside it; ``takes`` are the options that it reads."""
 
     make: Callable[[Conditional, Options], Conditional]
     takes: tuple[str, ...] = ()
+
+
+class Latent(NamedTuple):
+    """What stands between encoder and decoder: ``parts`` makes posterior and prior of an encoder with so many outputs.
+
+    ``reading`` gives the decoder what it reads of z: for all of it, the decoder itself.
+    """
+
+    outputs: int
+    parts: Callable[[nn.Module], tuple[Conditional, Conditional]]
+    reading: Callable[[nn.Module], nn.Module] = lambda decoder: decoder
 
 
 OPTIONS: dict[str, Any] = {
@@ -64,14 +76,14 @@ POSTERIORS: dict[str, Code] = {
     "vmf": Code(_plain(posteriors.VonMisesFisher), lambda o: o["dim"] + 1, "sphere_uniform", least=2),
     "point": Code(_plain(posteriors.Point), lambda o: o["dim"]),
 }
-PRIORS: dict[str, Latent] = {
-    "standard_normal": Latent(lambda q, o: priors.StandardNormal(o["dim"])),
-    "mixture": Latent(lambda q, o: priors.Mixture(o["dim"], o["components"]), ("components",)),
-    "vamp": Latent(lambda q, o: priors.VampPrior(q, o["pseudo_inputs"], bounds=o["bounds"]), ("pseudo_inputs",)),
-    "flow": Latent(lambda q, o: priors.Flow(o["dim"], o["transforms"], kind=o["flow_kind"]), _FLOW),
-    "dirichlet": Latent(lambda q, o: priors.Dirichlet(o["dim"], o["concentration"]), ("concentration",)),
-    "gamma": Latent(lambda q, o: priors.Gamma(o["dim"], o["concentration"]), ("concentration",)),
-    "sphere_uniform": Latent(lambda q, o: priors.SphereUniform(o["dim"])),
+PRIORS: dict[str, PriorCode] = {
+    "standard_normal": PriorCode(lambda q, o: priors.StandardNormal(o["dim"])),
+    "mixture": PriorCode(lambda q, o: priors.Mixture(o["dim"], o["components"]), ("components",)),
+    "vamp": PriorCode(lambda q, o: priors.VampPrior(q, o["pseudo_inputs"], bounds=o["bounds"]), ("pseudo_inputs",)),
+    "flow": PriorCode(lambda q, o: priors.Flow(o["dim"], o["transforms"], kind=o["flow_kind"]), _FLOW),
+    "dirichlet": PriorCode(lambda q, o: priors.Dirichlet(o["dim"], o["concentration"]), ("concentration",)),
+    "gamma": PriorCode(lambda q, o: priors.Gamma(o["dim"], o["concentration"]), ("concentration",)),
+    "sphere_uniform": PriorCode(lambda q, o: priors.SphereUniform(o["dim"])),
 }
 
 
@@ -103,6 +115,16 @@ def latent_options(posterior: str, prior: str | None, given: Options, taken: Ite
                 f"the posterior {posterior} and the prior {prior} have no {name}: it is of {' and '.join(users)}"
             )
     return prior, {**OPTIONS, **given}
+
+
+def named(posterior: str, prior: str, dim: int, options: Options) -> Latent:
+    """The latents of these names, in ``dim`` dimensions.
+
+    Raises:
+        InputError: for too few dimensions.
+    """
+    code, options = POSTERIORS[posterior], {**options, "dim": latent_dim(dim, POSTERIORS[posterior].least)}
+    return Latent(code.outputs(options), lambda encoder: pair(posterior, prior, encoder, options))
 
 
 def pair(posterior: str, prior: str, encoder: nn.Module, options: Options) -> tuple[Conditional, Conditional]:

@@ -15,7 +15,7 @@ from reparam.errors import RunFolderError
 from reparam.schedules import Schedule
 from reparam.vae import VAE
 
-_NETWORKS = ("MLP", "ConvEncoder", "ConvDecoder", "SetEncoder", "Log1p", "Rescale", "WithoutLast")
+_NETWORKS = ("MLP", "ConvEncoder", "ConvDecoder", "SetEncoder", "Log1p", "Lowest", "Rescale", "WithoutLast")
 # Every class that can be rebuilt. Its constructor's parameters are kept as attributes of the same names.
 _OWN: dict[str, Callable[..., nn.Module]] = {
     "VAE": VAE,
@@ -124,6 +124,8 @@ class _Rebuilding:
     def shared(self, place: str) -> Any:
         spec, path = self.root, tuple(place.split("."))
         for name in path:
+            if isinstance(spec, list):
+                spec = dict(zip(map(str, range(len(spec))), spec, strict=True))
             if not isinstance(spec, Mapping) or name not in spec:
                 raise RunFolderError(f"the configuration is damaged: it refers to {place!r}, which it does not have")
             spec = spec[name]

@@ -33,7 +33,7 @@ class Position:
     best_value: float | None = None
     best_epoch: int | None = None
     seconds: float = 0.0
-    sums: list[float] = field(default_factory=lambda: [0.0, 0.0, 0.0])
+    sums: list[float] = field(default_factory=list)
     records: list[dict[str, Any]] = field(default_factory=list)
     lr_factor: float = 1.0
     retries: int = 0
@@ -43,7 +43,7 @@ class Position:
         """Count one step on so many rows, whose mean terms are given."""
         self.step += 1
         self.rows += rows
-        self.sums = [total + rows * term for total, term in zip(self.sums, terms, strict=True)]
+        self.sums = [total + rows * term for total, term in zip(self.sums or [0.0] * len(terms), terms, strict=True)]
 
     def go_back(self, to: Position, culprit: str, lr: float) -> None:
         """To a good state, at half the learning rate; the person is told."""

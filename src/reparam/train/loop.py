@@ -205,11 +205,12 @@ def _step(
     loss = current.penalty(draw, rows) - surrogate.mean()
     if not math.isfinite(loss.detach()):
         return None
+    layers = () if draw.kl_layers is None else draw.kl_layers  # before the step changes the networks between layers
     optimizer.zero_grad(set_to_none=True)
     loss.backward()
     optimizer.step()
     with torch.no_grad():
-        terms = [float(t.mean()) for t in (bound, draw.reconstruction, finite_kl(draw))]
+        terms = [float(t.mean()) for t in (bound, draw.reconstruction, finite_kl(draw), *layers)]
     vae.absorb(draw)
     return terms
 
@@ -259,7 +260,10 @@ def _end_epoch(
     """Close the epoch: its means, its validation, and whether it is the best so far."""
     position.epoch += 1
     record: dict[str, Any] = {"epoch": position.epoch, "step": position.step}
-    record |= {f"train_{n}": s / len(data) for n, s in zip(_TERMS, position.sums, strict=True)}
+    means = [s / len(data) for s in position.sums]
+    record |= {f"train_{n}": mean for n, mean in zip(_TERMS, means, strict=False)}
+    if layers := means[len(_TERMS) :]:
+        record["train_kl_layers"] = layers
     if held is not None:
         values = objective_value(vae, held, objective, seed)
         record |= {f"validation_{n}": v for n, v in values.items()}
@@ -274,7 +278,7 @@ def _end_epoch(
         position.best_epoch = position.epoch
     record["seconds"] = round(position.seconds, 3)
     record["rows_per_second"] = round(position.epoch * len(data) / max(position.seconds, 1e-9))
-    position.rows, position.sums = 0, [0.0, 0.0, 0.0]
+    position.rows, position.sums = 0, []
     position.records.append(record)
     return record
 
