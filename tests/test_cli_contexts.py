@@ -13,7 +13,7 @@ from refusals import refused as refuses
 from reparam.data import Schema, infer, read
 from reparam.data.context import Context
 from reparam.errors import RunFolderError
-from test_cli import _the_process_as_it_was, refused, run  # noqa: F401 (a fixture)
+from test_cli import refused, run
 
 QUICK = ["--epochs", "40", "--latent-dim", "2", "--lr", "0.01", "--hidden", "16"]
 
