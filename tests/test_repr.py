@@ -17,10 +17,12 @@ from reparam.run import describe
 from reparam.run.files import read_tensors, write_tensors
 from rows_likelihoods import LIKELIHOODS
 from rows_objectives import OBJECTIVES, PENALTIES
+from rows_posteriors import DISCRETE as DISCRETE_POSTERIORS
 from rows_posteriors import OTHERS as OTHER_POSTERIORS
 from rows_posteriors import POSTERIORS
+from rows_priors import CONDITIONAL, PRIORS
+from rows_priors import DISCRETE as DISCRETE_PRIORS
 from rows_priors import OTHERS as OTHER_PRIORS
-from rows_priors import PRIORS
 from rows_quantised import POSTERIORS as QUANTISED_POSTERIORS
 from rows_quantised import PRIORS as QUANTISED_PRIORS
 
@@ -39,6 +41,9 @@ PARTS = [
         PRIORS,
         OTHER_PRIORS,
         QUANTISED_POSTERIORS,
+        DISCRETE_POSTERIORS,
+        DISCRETE_PRIORS,
+        CONDITIONAL,
         QUANTISED_PRIORS,
     )
     for row in table.values()
