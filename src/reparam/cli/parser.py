@@ -66,7 +66,8 @@ def _parser(command: str, options: type, words: Sequence[str]) -> ArgumentParser
     for f in fields(options):
         kind, text = hints[f.name], f.metadata["help"]
         if f.metadata.get("positional"):
-            parser.add_argument(f.name, type=kind, help=text, metavar=f.name.upper())
+            optional: dict[str, Any] = {} if f.default is MISSING else {"nargs": "?", "default": f.default}
+            parser.add_argument(f.name, type=kind, help=text, metavar=f.name.upper(), **optional)
         elif kind is bool:
             parser.add_argument(_flag(f.name), action="store_true", help=text)
         else:
