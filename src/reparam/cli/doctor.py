@@ -76,7 +76,10 @@ def _data(options: DoctorOptions, run: Run, schema: Schema) -> tuple[Dataset, Da
     """(data to examine, training data or None): those of DATA, or the rows that training held out."""
     made = (run.config.get("options") or {}) if isinstance(run.config.get("options"), dict) else {}
     known = _training_data(made, schema)
-    if options.data is not None:
+    own = "data" in made and options.data is not None and _same(options.data, str(made["data"]))
+    if own:
+        say("these are the data that the run was trained on: the rows that it held out are examined")
+    if options.data is not None and not own:
         return dataset(schema, options.data, options.labels, options.binarize), known and known[0]
     if known is None:
         raise InputError(f"the training data of {options.run} cannot be read again: give DATA")
@@ -85,6 +88,10 @@ def _data(options: DoctorOptions, run: Run, schema: Schema) -> tuple[Dataset, Da
         say("the run held out too few rows: the training data themselves are examined, and overfitting cannot be seen")
         return train, None
     return held, train
+
+
+def _same(one: str, other: str) -> bool:
+    return one == other or Path(one).resolve() == Path(other)
 
 
 def _training_data(made: dict[str, Any], schema: Schema) -> tuple[Dataset, Dataset | None] | None:

@@ -84,10 +84,10 @@ def log_likelihood(
       likelihood: worst Monte Carlo method ever"); see :class:`reparam.evaluate.harmonic.Harmonic`. Options
       ``leapfrog`` (10) and ``thin`` (2).
 
-    ``k`` is 5000 unless given, 1000 for "harmonic" and 16 for "ais". Samples are summed in log space and in float64 as they come, in calls
-    of ``chunk`` decoder rows (chosen to fit caches and about 1 GB unless given; "ais" takes at least 16), which
-    changes the value by rounding only ("ais": rounding may turn an acceptance). ``repeats`` averages that many
-    independent estimates, and their spread is ``stderr_repeats``.
+    ``k`` is 5000 unless given, 1000 for "harmonic" and 16 for "ais". Samples are summed in log space and in float64 as
+    they come, in calls of ``chunk`` decoder rows (chosen to fit caches and about 1 GB unless given; "ais" takes at
+    least 16), which changes the value by rounding only ("ais", "harmonic": rounding may turn an acceptance).
+    ``repeats`` averages that many independent estimates, and their spread is ``stderr_repeats``.
 
     ``x`` is an array or tensor (N, *event), or a Dataset. The value of a row depends on the row, the seed, k and the
     options alone. ``progress`` is called with the rows done and the rows in all.

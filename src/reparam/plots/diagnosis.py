@@ -34,7 +34,7 @@ def uniformity(u: Tensor | np.ndarray, title: str, xlabel: str) -> Figure:
     values = numbers(u).ravel()
     figure = new_figure(4.8, 2.8)
     axis = figure.subplots()
-    axis.hist(values, np.linspace(0, 1, _BINS + 1), weights=np.full(len(values), _BINS / len(values)), color=FIRST,
+    axis.hist(values, np.linspace(0, 1, _BINS + 1).tolist(), weights=np.full(len(values), _BINS / len(values)), color=FIRST,
               alpha=0.6)  # fmt: skip
     band = 2.58 * np.sqrt((_BINS - 1) / len(numbers(u)))
     axis.axhspan(max(0.0, 1 - band), 1 + band, color=SECOND, alpha=0.2, lw=0, label="uniform")
@@ -49,7 +49,7 @@ def log_likelihoods(data: Tensor, simulated: Tensor) -> Figure:
     figure = new_figure(5.6, 2.8)
     axis = figure.subplots()
     real, made = numbers(data), numbers(simulated)
-    edges = np.histogram_bin_edges(np.concatenate([real, made]), 60)
+    edges = np.histogram_bin_edges(np.concatenate([real, made]), 60).tolist()
     axis.hist(real, edges, density=True, color=FIRST, alpha=0.5, label="data")
     axis.hist(made, edges, density=True, histtype="step", color=SECOND, lw=1.4, label="samples of the model")
     axis.set(xlabel="log p(x), nats", ylabel="density", title="How likely rows are")
@@ -93,7 +93,7 @@ def rate_distortion(beta: Sequence[float], rate: Sequence[float], distortion: Se
     axis.plot(np.asarray(rate)[order], np.asarray(distortion)[order], color=FIRST, marker="o", ms=4)
     for b, r, d in zip(beta, rate, distortion, strict=True):
         axis.annotate(f"β = {b:g}", (r, d), (4, 4), textcoords="offset points", fontsize=8, color=MUTED)
-    axis.set(xlabel="rate: KL, nats", ylabel="distortion: −log p(x|z), nats", title="Rate and distortion over β")
+    axis.set(xlabel="rate: KL, nats", ylabel="distortion: -log p(x|z), nats", title="Rate and distortion over β")
     return figure
 
 

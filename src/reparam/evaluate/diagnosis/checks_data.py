@@ -56,8 +56,8 @@ def likelihood_fit(subject: Subject, chart: Chart) -> None:
         chart.find(
             "gaussian_on_counts", 0.5, Number(about.over, 0), 1.0,
             f"The data are whole numbers from {about.least:g} to {about.most:g}, and "
-            f"{type(subject.vae.likelihood).__name__} is a density of real numbers: it wastes probability between them, "
-            "and its nats cannot be compared with those of a model of counts.",
+            f"{type(subject.vae.likelihood).__name__} is a density of real numbers: it wastes probability between "
+            "them, and its nats cannot be compared with those of a model of counts.",
             f"--likelihood {family} (the variance of the columns is {about.over:.1f} times their mean)",
             unit="variance / mean",
         )  # fmt: skip

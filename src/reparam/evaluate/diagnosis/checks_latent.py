@@ -6,11 +6,19 @@ import math
 
 import torch
 
+from reparam.evaluate.bounds import elbo_terms
 from reparam.evaluate.diagnosis.calibration import from_uniform, sbc
 from reparam.evaluate.diagnosis.chart import Chart
 from reparam.evaluate.diagnosis.finding import Number, saturating
 from reparam.evaluate.diagnosis.gaps import gaps
-from reparam.evaluate.diagnosis.latent import aggregate_kl, codes, correlations, idle_dimensions, mutual_information
+from reparam.evaluate.diagnosis.latent import (
+    Codes,
+    aggregate_kl,
+    codes,
+    correlations,
+    idle_dimensions,
+    mutual_information,
+)
 from reparam.evaluate.diagnosis.subject import Subject, some
 from reparam.evaluate.diagnostics import active_units
 
@@ -71,10 +79,7 @@ def latent_space(subject: Subject, chart: Chart) -> None:
         _correlation(c, chart)
 
 
-def _correlation(c: object, chart: Chart) -> None:
-    from reparam.evaluate.diagnosis.latent import Codes
-
-    assert isinstance(c, Codes)
+def _correlation(c: Codes, chart: Chart) -> None:
     n, dim = c.z.shape
     if dim < 2 or n < 10:
         return
@@ -84,11 +89,7 @@ def _correlation(c: object, chart: Chart) -> None:
     value = float(r[i, j].abs())
     # of the largest of all pairs: by Fisher's transform, shifted by what the largest of so many normal numbers is
     pairs = dim * (dim - 1) / 2
-    height = (
-        math.atanh(min(value, 1 - 1e-9)) - math.sqrt(2 * math.log(pairs) / (n - 3))
-        if pairs > 1
-        else math.atanh(min(value, 1 - 1e-9))
-    )
+    height = math.atanh(min(value, 1 - 1e-9)) - math.sqrt(2 * math.log(pairs) / (n - 3))
     sure = Number(height, 1 / math.sqrt(n - 3)).above(math.atanh(CORRELATED))
     number = Number(value, (1 - value**2) / math.sqrt(n))
     chart.numbers["largest_correlation"] = number
@@ -107,9 +108,10 @@ def elbo_gaps(subject: Subject, chart: Chart) -> None:
     held = gaps(subject.vae, some(subject.data, chart.gap_rows, subject.seed), subject.seed)
     chart.held = held
     chart.numbers |= held.numbers()
-    rate = max(0.0, chart.numbers["kl"].value) if "kl" in chart.numbers else 0.0
-    chart.numbers["rate"] = chart.numbers.get("kl", Number(math.nan, math.nan))
-    limit = max(GAP, SHARE_OF_GAP * rate)
+    terms = elbo_terms(subject.vae, subject.data, 5, subject.seed)
+    missed = Number.mean(-terms.reconstruction.per_datum)
+    chart.numbers |= {"rate": Number.mean(terms.kl.per_datum), "distortion": missed}
+    limit = max(GAP, SHARE_OF_GAP * terms.kl.value)
     fresh = held
     overfitted = False
     if subject.train is not None:

@@ -75,7 +75,7 @@ def best_parameters(
         p.requires_grad_(False)
     try:
         with torch.enable_grad():
-            value = vae.posterior.net(x, *c).detach().clone().requires_grad_()  # type: ignore[operator, union-attr]
+            value = vae.posterior.net(x, *c).detach().clone().requires_grad_()  # type: ignore[operator]
             optimizer = torch.optim.Adam([value], lr=lr, betas=(0.9, 0.99))
             rate = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, len(eps), eta_min=lr / 50)
             kept, count = torch.zeros_like(value), 0

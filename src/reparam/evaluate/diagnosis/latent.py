@@ -100,7 +100,7 @@ def _rows(vae: VAE, x: Tensor, c: tuple[Tensor, ...], seed: int) -> tuple[Tensor
             pass
     mean = vae.encode(x, *c)
     first = (t.double().cpu() for t in (z, mean, kl, log_qz, log_pz))
-    return *first, each, known, p.batch_shape == ()  # type: ignore[return-value]
+    return *first, each, known, p.batch_shape == ()
 
 
 class _Sums:
