@@ -34,7 +34,8 @@ def uniformity(u: Tensor | np.ndarray, title: str, xlabel: str) -> Figure:
     values = numbers(u).ravel()
     figure = new_figure(4.8, 2.8)
     axis = figure.subplots()
-    axis.hist(values, np.linspace(0, 1, _BINS + 1).tolist(), weights=np.full(len(values), _BINS / len(values)), color=FIRST,
+    share = np.full(len(values), _BINS / len(values))
+    axis.hist(values, np.linspace(0, 1, _BINS + 1).tolist(), weights=share, color=FIRST,
               alpha=0.6)  # fmt: skip
     band = 2.58 * np.sqrt((_BINS - 1) / len(numbers(u)))
     axis.axhspan(max(0.0, 1 - band), 1 + band, color=SECOND, alpha=0.2, lw=0, label="uniform")

@@ -36,13 +36,7 @@ class _Given(nn.Module):
 
 
 def freed(posterior: nn.Module, value: Tensor) -> nn.Module:
-    """The posterior with these numbers in the place of its net's output: the same family, one free q for each datum.
-
-    Raises:
-        InputError: for a posterior that has no ``net`` to replace.
-    """
-    if not isinstance(getattr(posterior, "net", None), nn.Module):
-        raise InputError(f"the parameters of {type(posterior).__name__} cannot be replaced: it has no module 'net'")
+    """The posterior with these numbers in the place of its net's output: the same family, one free q for each datum."""
     free = copy.copy(posterior)
     free._modules = {**posterior._modules, "net": _Given(value)}
     return free
@@ -60,6 +54,16 @@ def _by_path(vae: VAE, value: Tensor, x: Tensor, c: tuple[Tensor, ...], eps: Ten
         raise InputError(f"no map from noise to draws of {type(q).__name__} is known")
     still = freed(vae.posterior, value.detach())(x, *c)
     return vae.at(z, x, *c, q=still, check=False).log_w.mean(0)
+
+
+def require_net(posterior: nn.Module) -> None:
+    """Refuse a posterior that has no ``net`` whose output could be replaced.
+
+    Raises:
+        InputError: if there is none.
+    """
+    if not isinstance(getattr(posterior, "net", None), nn.Module):
+        raise InputError(f"the parameters of {type(posterior).__name__} cannot be replaced: it has no module 'net'")
 
 
 def best_parameters(
@@ -163,6 +167,7 @@ def _of_rows(
 ) -> Sequence[Tensor]:
     q = vae.posterior(x, *c)
     require_density(q, "a gap of the ELBO")
+    require_net(vae.posterior)
     dim = q.event_shape[-1]
 
     def noise(purpose: str, *shape: int) -> Tensor:

@@ -68,20 +68,29 @@ def codes(vae: VAE, data: Dataset, seed: int = 0) -> Codes:
     like, rows = reference(vae), rows_per_call(vae, data)
     with evaluating(vae):
         parts = [_rows(vae, x, c, seed) for _, x, c in batches(data, like, rows, seed)]
-        z, mean, kl, log_qz, log_pz = (torch.cat([p[i] for p in parts]) for i in range(5))
-        each = None if parts[0][5] is None else torch.cat([p[5] for p in parts])
-        known = None if parts[0][6] is None else torch.cat([p[6] for p in parts])
+        z, mean, kl, log_qz, log_pz = (torch.cat(t) for t in zip(*(p.always for p in parts), strict=True))
+        apart = [p.apart for p in parts if p.apart is not None]
+        each, known = (torch.cat(t) for t in zip(*apart, strict=True)) if apart else (None, None)
         sums = _Sums(z, each is not None)
         for at, x, c in batches(data, like, rows, seed):
             sums.add(vae, x, c, at.start)
     n = len(z)
-    total, others = (sums.total - math.log(n), sums.others - math.log(max(1, n - 1)))
-    others_each = None if sums.each is None else sums.each - math.log(max(1, n - 1))
-    shared = all(p[7] for p in parts)
-    return Codes(z.double(), mean.double(), kl, log_qz, log_pz, total, others, each, known, others_each, shared)
+    more = math.log(max(1, n - 1))
+    others_each = None if sums.each is None else sums.each - more
+    shared = all(p.shared for p in parts)
+    total, others = sums.total - math.log(n), sums.others - more
+    return Codes(z, mean, kl, log_qz, log_pz, total, others, each, known, others_each, shared)
 
 
-def _rows(vae: VAE, x: Tensor, c: tuple[Tensor, ...], seed: int) -> tuple[Tensor, ...]:
+class _Part(NamedTuple):
+    """Of some rows: z, mean, kl, log_qz, log_pz; KL and log p(z) by dimension; whether all rows have one prior."""
+
+    always: tuple[Tensor, ...]
+    apart: tuple[Tensor, Tensor] | None
+    shared: bool
+
+
+def _rows(vae: VAE, x: Tensor, c: tuple[Tensor, ...], seed: int) -> _Part:
     q, p = vae.posterior(x, *c), vae.prior(*c)
     require_density(q, "a diagnosis of the latent space")
     z = sample_rows(vae, q, "posterior", x, c, seeding.row_keys(x, seed, "codes"), 1)[0]
@@ -90,17 +99,20 @@ def _rows(vae: VAE, x: Tensor, c: tuple[Tensor, ...], seed: int) -> tuple[Tensor
         kl = kl_divergence(q, p).expand(len(x))
     except NotImplementedError:
         kl = log_qz - log_pz
+    always = tuple(t.double().cpu() for t in (z, vae.encode(x, *c), kl, log_qz, log_pz))
+    return _Part(always, _apart(q, p, z), p.batch_shape == ())
+
+
+def _apart(q: Distribution, p: Distribution, z: Tensor) -> tuple[Tensor, Tensor] | None:
+    """KL(q_j || p_j) and log p_j(z_j), (B, D) each, where q has known marginals and p independent ones."""
     q_each, p_each = marginals(q), marginals(p)
-    each, known = None, None
-    if q_each is not None and p_each is not None and isinstance(p, Independent):
-        try:
-            each = kl_divergence(q_each, p_each).expand(z.shape).double().cpu()
-            known = p_each.log_prob(z).double().cpu()
-        except NotImplementedError:
-            pass
-    mean = vae.encode(x, *c)
-    first = (t.double().cpu() for t in (z, mean, kl, log_qz, log_pz))
-    return *first, each, known, p.batch_shape == ()
+    if q_each is None or p_each is None or not isinstance(p, Independent):
+        return None
+    try:
+        each = kl_divergence(q_each, p_each).expand(z.shape)
+    except NotImplementedError:
+        return None
+    return each.double().cpu(), p_each.log_prob(z).double().cpu()
 
 
 class _Sums:
