@@ -158,14 +158,14 @@ def factor_vae_score(z: Float[Tensor, "n d"], y: Int[Tensor, "n f"], seed: int =
 def modularity(information: Float[Tensor, "d f"]) -> float:
     """1 less the mean over dimensions of the information about other factors than the dimension's own.
 
-    It is Σ_{f ≠ best} I² / (I_best² (F - 1)); dimensions that tell nothing about any factor are left out, and 0 is
-    given where all are.
+    It is Σ_{f ≠ best} I² / (I_best² (F - 1)); dimensions that tell less than 5% of what the most telling one does
+    are left out, since theirs is the noise of a finite sample; 0 is given where none tells anything.
     """
     if information.shape[1] < 2:
         return 1.0
     squares = information.square()
     best = squares.amax(1)
-    told = best > 1e-6 * max(float(best.max()), 1e-12)
+    told = best > 0.05**2 * float(best.max())
     if float(best.max()) == 0:
         return 0.0
     off = (squares[told].sum(1) - best[told]) / (best[told] * (information.shape[1] - 1))

@@ -6,11 +6,12 @@ import math
 
 import torch
 
+from reparam.data import Dataset
 from reparam.evaluate.bounds import elbo_terms
 from reparam.evaluate.diagnosis.calibration import from_uniform, sbc
 from reparam.evaluate.diagnosis.chart import Chart
 from reparam.evaluate.diagnosis.finding import Number, saturating
-from reparam.evaluate.diagnosis.gaps import gaps
+from reparam.evaluate.diagnosis.gaps import Gaps, gaps
 from reparam.evaluate.diagnosis.latent import (
     Codes,
     aggregate_kl,
@@ -21,11 +22,13 @@ from reparam.evaluate.diagnosis.latent import (
 )
 from reparam.evaluate.diagnosis.subject import Subject, some
 from reparam.evaluate.diagnostics import active_units
+from reparam.evaluate.likelihood import log_likelihood
 
 COLLAPSED = 0.05  # nats of KL in all, below which z says nothing
 HOLES, SHARE_OF_KL = 1.0, 0.2  # nats that q(z) may be away from p(z), and that as a share of the mean KL
 CORRELATED = 0.4
 GAP, SHARE_OF_GAP = 1.0, 0.1  # nats, and share of the mean KL
+ANNEALING = 100  # steps, for rows that importance sampling cannot give
 OVERFITTED = 0.5  # nats by which a gap may be larger on held-out rows
 CALIBRATION = 0.15  # Kolmogorov's distance of ranks from uniform
 
@@ -105,7 +108,7 @@ def _correlation(c: Codes, chart: Chart) -> None:
 
 def elbo_gaps(subject: Subject, chart: Chart) -> None:
     """The gaps of the ELBO on held-out rows and on training rows, and what they say of encoder and decoder."""
-    held = gaps(subject.vae, some(subject.data, chart.gap_rows, subject.seed), subject.seed)
+    held = _gaps(subject, some(subject.data, chart.gap_rows, subject.seed))
     chart.held = held
     chart.numbers |= held.numbers()
     terms = elbo_terms(subject.vae, subject.data, 5, subject.seed)
@@ -115,7 +118,7 @@ def elbo_gaps(subject: Subject, chart: Chart) -> None:
     fresh = held
     overfitted = False
     if subject.train is not None:
-        seen = gaps(subject.vae, some(subject.train, chart.gap_rows, subject.seed), subject.seed)
+        seen = _gaps(subject, some(subject.train, chart.gap_rows, subject.seed))
         chart.seen = seen
         chart.numbers |= seen.numbers("_train")
         overfitted = _overfitting(held.amortisation, seen.amortisation, held.log_p, seen.log_p, chart)
@@ -142,6 +145,17 @@ def elbo_gaps(subject: Subject, chart: Chart) -> None:
             float(t.mean()) for t in (chart.seen.elbo, chart.seen.best, chart.seen.log_p)
         ],
     }  # fmt: skip
+
+
+def _gaps(subject: Subject, data: Dataset) -> Gaps:
+    """The gaps, with log p(x) by annealed importance sampling of rows where the weights of both q are too heavy."""
+    found = gaps(subject.vae, data, subject.seed)
+    rows = found.heavy.nonzero().flatten()
+    if len(rows) == 0:
+        return found
+    log_p = found.log_p.clone()
+    log_p[rows] = log_likelihood(subject.vae, data[rows], 16, "ais", subject.seed, steps=ANNEALING).per_datum
+    return found._replace(log_p=log_p)
 
 
 def _overfitting(
