@@ -365,6 +365,15 @@ def test_outliers_are_rows_below_all_that_the_model_makes():
     assert found.log_p[0] < found.limit
 
 
+def test_an_objective_is_read_from_either_way_of_writing_it():
+    line = "Linear(start=0, end=2.0, over=0.5)"
+    for text in ("ELBO{'k': 1, 'beta': " + line + "}", f"ELBO(1, beta={line})"):
+        assert Run((), text).moving() == {"beta": rp.schedules.Linear(0.0, 2.0, 0.5)}
+        assert Run((), text).beta == 2
+    for text in ("ELBO{'k': 1, 'beta': 0.5}", "ELBO(k=1, beta=0.5)"):
+        assert Run((), text).beta == 0.5
+
+
 @pytest.mark.parametrize("written", [False, True])
 def test_the_run_knows_its_weights_at_the_epoch_that_was_kept(written):
     objective = rp.objectives.ELBO(beta=rp.schedules.Linear(0, 1, over=0.5))

@@ -17,8 +17,8 @@ from reparam.evaluate.draws import batches, evaluating, rows_per_call
 from reparam.objectives import Objective
 from reparam.vae import VAE, reference
 
-_SCHEDULE = re.compile(r"'(\w+)': (Constant|Linear|Cosine|Cyclical)\(([^()]*)\)")
-_BETA = re.compile(r"'beta': ([-+.\de]+)")
+_SCHEDULE = re.compile(r"\b(\w+)(?:': |=)(Constant|Linear|Cosine|Cyclical)\(([^()]*)\)")
+_BETA = re.compile(r"\bbeta(?:': |=)([-+.\de]+)")
 _FIELD = re.compile(r"(\w+)=([-+.\de]+)")
 
 
