@@ -151,8 +151,8 @@ def test_a_posterior_that_misses_modes_is_named():
 
 def test_a_posterior_of_too_simple_a_family_is_named():
     """x tells of the sums of 4 pairs of latents alone: p(z|x) has 4 narrow ridges, of which a diagonal q covers little
-    and importance sampling by it finds half: annealing takes over."""
-    model = LinearGaussian(torch.eye(4).repeat_interleave(2, 1), torch.zeros(4), 0.05)
+    and importance sampling by it finds less than there is: annealing takes over."""
+    model = LinearGaussian(torch.eye(4).repeat_interleave(2, 1), torch.zeros(4), 0.15)
     found = quick(model.diagonal(), model.data(400))
     assert "posterior_too_simple" in found
     assert "encoder_underfits" not in found
@@ -420,12 +420,8 @@ def test_the_command_gives_json_under_names_that_stay_and_the_curve_over_beta(ru
     assert said["sweep"]["rate"][0] > said["sweep"]["rate"][1]
     assert said["sweep"]["distortion"][0] < said["sweep"]["distortion"][1]
     assert (run / "page.html").read_text().count("data:image/png") >= 1
-    assert (
-        main(
-            ["train", str(run / "table.csv"), "--out", str(run / "run"), "--overwrite", "--epochs", "1", "--scale", "1"]
-        )
-        == 0
-    )
+    words = ["train", run / "table.csv", "--out", run / "run", "--overwrite", "--epochs", "1", "--scale", "1"]
+    assert main([str(w) for w in words]) == 0  # the page of the doctor is one of a run's own files
 
 
 def test_every_picture_of_a_diagnosis_can_be_drawn():
