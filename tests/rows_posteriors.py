@@ -11,6 +11,8 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from reparam import posteriors
+from reparam.distributions import codes_of
+from reparam.schedules import Linear
 from rows import LATENT, NODES, WEIGHTS, Row, atom, plane
 
 POSTERIORS = {
@@ -97,4 +99,36 @@ OTHERS = {
     "VonMisesFisher ball": Row(posteriors.VonMisesFisher, posteriors.VonMisesFisher, 4, ball),
     "Flow affine": Row(posteriors.Flow, flow("affine"), 2 * LATENT + 2, line_squared),
     "Flow spline": Row(posteriors.Flow, flow("spline"), 2 * LATENT + 2, line_squared),
+}
+
+# Discrete: their laws are in test_discrete.py, and those of their gradients in test_discrete_gradients.py.
+
+
+def every_code(d: Distribution) -> tuple[Tensor, Tensor]:
+    codes = codes_of(d)
+    return codes.values(0, codes.count, torch.empty(0)), torch.ones(codes.count)
+
+
+def categorical(gradient: str, **options):
+    return lambda net: posteriors.Categorical(net, 2, 3, gradient, **options)
+
+
+def bernoulli(gradient: str, **options):
+    return lambda net: posteriors.Bernoulli(net, gradient, **options)
+
+
+DISCRETE = {
+    "Categorical enumerate": Row(posteriors.Categorical, categorical("enumerate"), 6, every_code),
+    "Categorical score": Row(posteriors.Categorical, categorical("score"), 6, every_code),
+    "Categorical gumbel": Row(posteriors.Categorical, categorical("gumbel"), 6, every_code),
+    "Categorical straight-through": Row(
+        posteriors.Categorical,
+        categorical("gumbel", temperature=Linear(1.0, 0.3), straight_through=True),
+        6,
+        every_code,
+    ),
+    "Bernoulli enumerate": Row(posteriors.Bernoulli, bernoulli("enumerate"), 3, every_code),
+    "Bernoulli score": Row(posteriors.Bernoulli, bernoulli("score"), 3, every_code),
+    "Bernoulli gumbel": Row(posteriors.Bernoulli, bernoulli("gumbel", temperature=0.5), 3, every_code),
+    "Bernoulli straight-through": Row(posteriors.Bernoulli, bernoulli("gumbel", straight_through=True), 3, every_code),
 }

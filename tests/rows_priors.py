@@ -7,7 +7,7 @@ from torch import nn
 
 from reparam import posteriors, priors
 from rows import LATENT, Row, plane
-from rows_posteriors import circle, line_squared, quadrant, triangle
+from rows_posteriors import circle, every_code, line_squared, quadrant, triangle
 
 MEAN, COVARIANCE = [0.3, -2.0], [[2.0, 0.9], [0.9, 0.5]]
 
@@ -43,4 +43,17 @@ OTHERS = {
     "Gamma": Row(priors.Gamma, lambda net: priors.Gamma(LATENT, 0.7, 2.0), LATENT, quadrant),
     "Dirichlet": Row(priors.Dirichlet, lambda net: priors.Dirichlet(3, 0.6), LATENT, triangle),
     "SphereUniform": Row(priors.SphereUniform, lambda net: priors.SphereUniform(LATENT), LATENT, circle),
+}
+
+# Discrete: their laws are in test_discrete.py.
+DISCRETE = {
+    "Categorical": Row(priors.Categorical, lambda net: priors.Categorical(2, 3), 6, every_code),
+    "Categorical learned": Row(priors.Categorical, lambda net: priors.Categorical(2, 3, True), 6, every_code),
+    "Bernoulli": Row(priors.Bernoulli, lambda net: priors.Bernoulli(3), 3, every_code),
+    "Bernoulli learned": Row(priors.Bernoulli, lambda net: priors.Bernoulli(3, True), 3, every_code),
+    "Autoregressive": Row(priors.Autoregressive, lambda net: priors.Autoregressive(2, 3, (5,)), 6, every_code),
+    "Autoregressive deep": Row(priors.Autoregressive, lambda net: priors.Autoregressive(4, 3, (7, 5)), 12, every_code),
+    "Autoregressive direct": Row(priors.Autoregressive, lambda net: priors.Autoregressive(3, 2, ()), 6, every_code),
+    "Autoregressive bits": Row(priors.Autoregressive, lambda net: priors.Autoregressive(5, None, (9,)), 5, every_code),
+    "Autoregressive one": Row(priors.Autoregressive, lambda net: priors.Autoregressive(1, 4), 4, every_code),
 }

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from torch import Tensor, nn
 from torch.distributions import Distribution
+
+from reparam.schedules import Schedule
 
 
 class Conditional(nn.Module, ABC):
@@ -15,15 +19,48 @@ class Conditional(nn.Module, ABC):
     Prior, likelihood and posterior are roles that it plays:
 
     - ``prior(*c)``: batch () or (B,), event (D,)
-    - ``posterior(x, *c)``: batch (B,), event (D,), reparameterized where gradients are to pass through z
+    - ``posterior(x, *c)``: batch (B,), event (D,), best reparameterized: else its gradients are those of the score
     - ``likelihood(z, *c)``: batch ``z.shape[:-1]``, event ``x.shape[1:]``
 
     ``*c`` are contexts; "unconditional" means that there are none of them.
+
+    Attributes may be schedules, such as a temperature: ``progress`` is the moment of the run (0 to 1) at which
+    to read them. Training moves it; at all other times it is the end of the run.
     """
+
+    progress: float = 1.0
 
     @abstractmethod
     def forward(self, *args: Any, **kwargs: Any) -> Distribution:
         """The distribution, given the tensors of the role: ``(*c)``, ``(z, *c)`` or ``(x, *c)``."""
+
+    def schedules(self) -> dict[str, Schedule]:
+        """Everything of this part that changes during the run, by name."""
+        return {name: part for name, part in vars(self).items() if isinstance(part, Schedule)}
+
+
+def scheduled_parts(model: nn.Module) -> list[Conditional]:
+    """The parts of a model that change during the run."""
+    return [part for part in model.modules() if isinstance(part, Conditional) and part.schedules()]
+
+
+@contextmanager
+def following(model: nn.Module) -> Iterator[Callable[[float], float]]:
+    """A function that tells the model's parts how much of the run is done, and gives it back.
+
+    After the block it is all of it.
+    """
+    parts = scheduled_parts(model)
+
+    def tell(progress: float) -> float:
+        for part in parts:
+            part.progress = progress
+        return progress
+
+    try:
+        yield tell
+    finally:
+        tell(1.0)
 
 
 def apply_to_rows(net: nn.Module, z: Tensor, *c: Tensor) -> Tensor:

@@ -27,7 +27,8 @@ class Terms(NamedTuple):
 def elbo_terms(vae: VAE, x: Any, k: int = 1, seed: int = 0, *, contexts: Sequence[Tensor] = ()) -> Terms:
     """E_q[log p(x|z)] - KL(q(z|x) || p(z)) and its two terms, with k samples for each datum.
 
-    The KL is exact where a closed form is registered, else estimated from the same samples. ``x`` is an array
+    The KL is exact where a closed form is registered, else estimated from the same samples. A posterior that lists its
+    values (gradient="enumerate") is read so: both terms are exact, and k plays no part. ``x`` is an array
     or tensor (N, *event), or a Dataset. The value of a row depends on the row, the seed and k alone.
 
     Raises:
@@ -36,9 +37,9 @@ def elbo_terms(vae: VAE, x: Any, k: int = 1, seed: int = 0, *, contexts: Sequenc
     data = as_dataset(x, contexts)
     reconstruction, kl = _zeros(data, 2)
     with evaluating(vae):
-        for at, draw in draws(vae, data, sample_count(k), seed, "posterior"):
+        for at, draw in draws(vae, data, sample_count(k), seed, "posterior", listed=True):
             require_density(draw.q, "the ELBO")
-            share = draw.z.shape[0] / k
+            share = draw.z.shape[0] / k if draw.log_shares is None else 1.0
             reconstruction[at] += share * draw.reconstruction.double()
             kl[at] += share * draw.kl.double()
     return Terms(*(Estimate.of(t, k, "elbo") for t in (reconstruction - kl, reconstruction, kl)))
@@ -56,7 +57,7 @@ def objective_value(vae: VAE, data: Dataset, objective: Objective, seed: int = 0
     """
     sums = torch.zeros(3, dtype=torch.float64)
     with evaluating(vae):
-        for _, draw in draws(vae, data, objective.k, seed, "posterior", whole=True):
+        for _, draw in draws(vae, data, objective.k, seed, "posterior", whole=True, listed=True):
             values = objective.bound(draw), draw.reconstruction, finite_kl(draw)
             sums += torch.stack([v.double().sum() for v in values]).cpu()
     means = (sums / len(data)).tolist()

@@ -76,8 +76,9 @@ def log_likelihood(
     - "ais": annealed importance sampling by k independent chains, which works where q is poor: see
       :class:`reparam.evaluate.Annealing`. Options ``steps`` (500), ``leapfrog`` (10), ``start`` ("prior") and
       ``schedule`` ("sigmoid");
-    - "exact": in closed form for linear-Gaussian models, to 1e-6 nats by quadrature for latent spaces of one or two
-      dimensions, and refused for others; k and seed play no part;
+    - "exact": in closed form for linear-Gaussian models, as a sum over all z for discrete latents of up to a million
+      values, to 1e-6 nats by quadrature for latent spaces of one or two dimensions, and refused for others; k and
+      seed play no part;
     - "harmonic": the harmonic mean of appendix D of Kingma & Welling (2014), for comparison with that paper and for
       fewer than 5 latent dimensions alone. It is no lower bound: it errs upwards, and where chains miss a mode or the
       fitted density has heavier tails than p(z|x) it is wrong without showing it (Neal 2008, "the harmonic mean of the

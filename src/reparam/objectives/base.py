@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from reparam.errors import InputError
+from reparam.objectives.gradients import by_score
 from reparam.objectives.penalties import Penalty
 from reparam.schedules import Schedule, Weight, checked_weight, value
 from reparam.vae import Draw, has_density
@@ -20,7 +21,8 @@ class Objective(ABC):
 
     Three readings of one draw, and only the first is ever reported:
 
-    - ``bound`` is the true value for each datum, at the final weights;
+    - ``bound`` is the true value for each datum, at the final weights. It reduces the first dimension of what it reads,
+      through ``draw.mean`` and ``draw.log_mean_exp`` where it means an expectation, and bears more of them before B;
     - ``surrogate`` is what gradients are taken of: another estimator of the same gradient may live there;
     - ``penalty`` is a property of the whole batch, which belongs to no datum.
 
@@ -38,9 +40,10 @@ class Objective(ABC):
     def surrogate(self, draw: Draw, bound: Tensor) -> Tensor:
         """What gradients are taken of, (B,): the bound itself unless an objective has a better estimator.
 
-        Its value is never reported.
+        Where no gradient passes through the samples, as with discrete ones, the score function's is added, with a
+        baseline for each sample from the others (see ``objectives.gradients.by_score``). Its value is never reported.
         """
-        return bound
+        return bound if draw.has_path else bound + by_score(self.bound, draw, bound)
 
     def penalty(self, draw: Draw, rows: int) -> Tensor | float:
         """What a training step subtracts from the mean surrogate: a scalar in nats per datum, 0 for most.

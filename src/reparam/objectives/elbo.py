@@ -7,6 +7,7 @@ from typing import Literal
 from torch import Tensor
 from torch.distributions import Independent, kl_divergence
 
+from reparam.distributions import Discrete
 from reparam.errors import InputError
 from reparam.objectives.base import Objective, require_density, sample_count
 from reparam.objectives.gradients import log_q_by_path, require_path
@@ -64,7 +65,7 @@ class ELBO(Objective):
     def surrogate(self, draw: Draw, bound: Tensor) -> Tensor:
         """The bound, or for "stl" estimator A without the score of q, (B,)."""
         if self.gradient == "plain":
-            return bound
+            return super().surrogate(draw, bound)
         require_path(draw, "gradient='stl'")
         return (draw.log_px + value(self.beta) * (draw.log_pz - log_q_by_path(draw))).mean(0)
 
@@ -104,12 +105,14 @@ class Capacity(Objective):
 
 
 def kl_per_dimension(draw: Draw) -> Float[Tensor, "b d"]:
-    """KL(q_j || p_j) for each datum and dimension, (B, D), in nats: in closed form.
+    """KL(q_j || p_j) for each datum and dimension, (B, D), in nats: in closed form. One-hot codes count by group.
 
     Raises:
         InputError: unless q and p are both independent over dimensions, with a closed form of their KL.
     """
     q, p = draw.q, draw.p
+    if isinstance(q, Discrete) and type(q) is type(p):
+        return q.kl_each(p).expand(draw.z.shape[1], -1)
     if isinstance(q, Independent) and isinstance(p, Independent):
         try:
             return kl_divergence(q.base_dist, p.base_dist).expand(draw.z.shape[1:])

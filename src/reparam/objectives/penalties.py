@@ -1,7 +1,8 @@
 """Penalties: properties of a batch of draws, for ``objectives.Penalized``. They belong to no datum and to no bound.
 
-All but SquaredNorm compare the rows of a batch with each other, so their values depend on the batch, as the estimates
-of the papers do: they converge as it grows. A batch of one row tells nothing of this kind and is not penalised.
+All but SquaredNorm, Commitment and CodebookDistance compare the rows of a batch with each other, so their values depend
+on the batch, as the estimates of the papers do: they converge as it grows. A batch of one row tells nothing of this
+kind and is not penalised.
 """
 
 from __future__ import annotations
@@ -14,11 +15,16 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution, Independent, MultivariateNormal, Normal
 
+from reparam.distributions import Quantized
 from reparam.errors import InputError
+from reparam.objectives.gradients import require_path
 from reparam.shapes import Float
 from reparam.vae import Draw, has_density
 
-__all__ = ["DIP", "MMD", "DimensionwiseKL", "MutualInformation", "Penalty", "SquaredNorm", "TotalCorrelation"]
+__all__ = [
+    "DIP", "MMD", "CodebookDistance", "Commitment", "DimensionwiseKL", "MutualInformation", "Penalty", "SquaredNorm",
+    "TotalCorrelation",
+]  # fmt: skip
 
 
 class Penalty(ABC):
@@ -27,7 +33,12 @@ class Penalty(ABC):
     least_rows: int = 2
 
     def __call__(self, draw: Draw, rows: int) -> Tensor:
-        """The penalty of this batch, a scalar; ``rows`` is the number of data of which they are a part."""
+        """The penalty of this batch, a scalar; ``rows`` is the number of data of which they are a part.
+
+        Raises:
+            InputError: for samples that are discrete, or carry no gradient to the encoder.
+        """
+        require_path(draw, f"the penalty {type(self).__name__}")
         return self.of(draw, rows) if draw.z.shape[1] >= self.least_rows else draw.z.new_zeros(())
 
     @abstractmethod
@@ -198,6 +209,50 @@ class SquaredNorm(Penalty):
     def of(self, draw: Draw, rows: int) -> Tensor:
         """Half the mean square length of z, a scalar."""
         return draw.z.square().sum(-1).mean() / 2
+
+
+class Commitment(Penalty):
+    """The mean of |z_e - e|², by which outputs of the encoder keep to their codes (van den Oord et al. 2017, eq. 3).
+
+    Squares are summed over a datum's latent dimensions, as its nats are; the paper's weight is 0.25. The gradient goes
+    to the encoder alone.
+
+    Raises:
+        InputError: at the first draw, where the posterior is not quantised.
+    """
+
+    least_rows = 1
+
+    def of(self, draw: Draw, rows: int) -> Tensor:
+        """The mean square distance, a scalar."""
+        q = _quantized(draw)
+        return (q.encoded - q.vectors.detach()).square().sum(-1).mean()
+
+
+class CodebookDistance(Penalty):
+    """The same mean of |z_e - e|², for the codes alone (van den Oord et al. 2017, eq. 3, with weight 1).
+
+    Moving means (``VectorQuantized(decay=...)``) take its place; it is for codebooks that are learned by gradient.
+
+    Raises:
+        InputError: at the first draw, where the posterior is not quantised.
+    """
+
+    least_rows = 1
+
+    def of(self, draw: Draw, rows: int) -> Tensor:
+        """The mean square distance, a scalar."""
+        q = _quantized(draw)
+        return (q.encoded.detach() - q.vectors).square().sum(-1).mean()
+
+
+def _quantized(draw: Draw) -> Quantized:
+    if not isinstance(draw.q, Quantized):
+        raise InputError(
+            "the distance from a codebook needs a quantised posterior, such as posteriors.VectorQuantized; this one is "
+            f"{type(draw.q).__name__}"
+        )
+    return draw.q
 
 
 def _marginals(d: Distribution, name: str, independent: bool = False) -> Distribution:

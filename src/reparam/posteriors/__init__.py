@@ -1,19 +1,24 @@
-"""Posteriors q(z|x): conditionals with batch (B,) and event (D,), drawn by reparameterization.
+"""Posteriors q(z|x): conditionals with batch (B,) and event (D,), drawn by reparameterization where z is continuous.
 
 A net's output passes through bounded links, so that densities and gradients stay finite however far it is thrown.
 """
 
+from reparam.posteriors.discrete import Bernoulli, Categorical
 from reparam.posteriors.flow import Flow
 from reparam.posteriors.gaussian import DiagonalGaussian, FullGaussian, LowRankGaussian
 from reparam.posteriors.laplace import Laplace
 from reparam.posteriors.point import Point
 from reparam.posteriors.positive import Gamma
+from reparam.posteriors.quantized import FiniteScalar, VectorQuantized
 from reparam.posteriors.simplex import Dirichlet, LogisticNormal
 from reparam.posteriors.sphere import VonMisesFisher
 
 __all__ = [
+    "Bernoulli",
+    "Categorical",
     "DiagonalGaussian",
     "Dirichlet",
+    "FiniteScalar",
     "Flow",
     "FullGaussian",
     "Gamma",
@@ -21,5 +26,6 @@ __all__ = [
     "LogisticNormal",
     "LowRankGaussian",
     "Point",
+    "VectorQuantized",
     "VonMisesFisher",
 ]

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from reparam.conditional import Conditional
-from reparam.distributions import Delta
+from reparam.distributions import Delta, Quantized
 from reparam.distributions import Mixture as MixtureDistribution
 from reparam.errors import InputError
 
@@ -83,8 +83,11 @@ class VampPrior(Conditional):
                 "VampPrior has no contexts to go with its pseudo-inputs, and this posterior seems to need them: choose "
                 "priors.StandardNormal or priors.Flow(dim, context=...)"
             ) from error
-        if isinstance(q, Delta):
-            raise InputError("VampPrior needs a posterior with a density; a Point posterior has none")
+        if isinstance(q, Delta | Quantized):
+            raise InputError(
+                f"VampPrior needs a posterior with a density, and {type(self.posterior).__name__} has all mass on one "
+                "point: choose posteriors.DiagonalGaussian, or priors.Codes for the codes of a quantised one"
+            )
         return MixtureDistribution(torch.zeros_like(self.raw.flatten(1)[:, 0]), q)
 
 

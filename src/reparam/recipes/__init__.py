@@ -29,6 +29,9 @@ from reparam.recipes.papers import (
     reweighted_wake_sleep,
     wae,
 )
+from reparam.recipes.quantised import fsq_vae, vq_vae
+
+RECIPES |= {recipe.__name__: recipe for recipe in (vq_vae, fsq_vae)}
 
 __all__ = [
     "LIKELIHOODS",
@@ -46,6 +49,7 @@ __all__ = [
     "ciwae",
     "dip_vae",
     "free_nats_vae",
+    "fsq_vae",
     "info_vae",
     "iwae",
     "miwae",
@@ -54,5 +58,6 @@ __all__ = [
     "renyi_vae",
     "reweighted_wake_sleep",
     "vae",
+    "vq_vae",
     "wae",
 ]

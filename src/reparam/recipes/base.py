@@ -29,6 +29,7 @@ def vae(
     network: str = "mlp",
     hidden: int | Sequence[int] = (400,),
     channels: Sequence[int] = (32, 64),
+    dense: bool = True,
     activation: str = "relu",
     scale: float | str | Tensor | None = None,
     dispersion: float | str | Tensor | None = None,
@@ -42,7 +43,8 @@ def vae(
 ) -> VAE:
     """The variational autoencoder of Kingma & Welling (2014): encoder and decoder of one kind, prior N(0, I).
 
-    ``hidden`` are the sizes of the encoder's hidden layers, mirrored in the decoder; ``channels`` those of ``conv``.
+    ``hidden`` are the sizes of the encoder's hidden layers, mirrored in the decoder; ``channels`` those of ``conv``,
+    whose latent without ``dense`` is a feature map: a multiple of its positions.
     ``scale`` is that of real data and of grey levels: a number or tensor, "shared", "elementwise" or "predicted", in
     units of ``spread``; ``dispersion`` is likewise that of the negative binomial. ``classes``, ``total`` (trials or
     draws), ``levels`` and ``components`` are those of the likelihoods that have them. What is not given, the likelihood
@@ -78,8 +80,8 @@ def vae(
         encoder = networks.mlp(shape, codes, hidden, activation)
         decoder: Any = networks.mlp(latent_dim, outputs, tuple(reversed(hidden)), activation)
     else:
-        encoder = networks.conv(shape, codes, channels, activation)
-        decoder = networks.conv(latent_dim, shape, channels, activation, _prefix(likelihood, outputs, shape))
+        encoder = networks.conv(shape, codes, channels, activation, dense=dense)
+        decoder = networks.conv(latent_dim, shape, channels, activation, _prefix(likelihood, outputs, shape), dense)
     if mean is not None and family.start is not None:
         _start_at(decoder, family.start(mean.double(), options), network, math.prod(outputs) // math.prod(shape))
     if likelihood in LOGARITHMIC:

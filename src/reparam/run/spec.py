@@ -10,8 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from reparam import likelihoods, networks, posteriors, priors
+from reparam import likelihoods, networks, posteriors, priors, schedules
 from reparam.errors import RunFolderError
+from reparam.schedules import Schedule
 from reparam.vae import VAE
 
 # Every class that can be rebuilt. Its constructor's parameters are kept as attributes of the same names.
@@ -22,6 +23,7 @@ _OWN: dict[str, Callable[..., nn.Module]] = {
     **{f"likelihoods.{n}": getattr(likelihoods, n) for n in likelihoods.__all__ if n != "Likelihood"},
     **{f"networks.{n}": getattr(networks, n) for n in ("MLP", "ConvEncoder", "ConvDecoder", "Log1p", "Rescale")},
 }
+_SCHEDULES = {f"schedules.{n}": getattr(schedules, n) for n in schedules.__all__ if n != "Schedule"}
 _CONV = ("in_channels", "out_channels", "kernel_size", "stride", "padding", "dilation", "groups", "padding_mode")
 _TORCH: dict[type[nn.Module], tuple[str, ...]] = {
     nn.Linear: ("in_features", "out_features"),
@@ -79,7 +81,7 @@ def _describe(value: Any, path: _Path, homes: Mapping[nn.Module, _Path]) -> Any:
     inside = {name: _describe(inner, (*path, name), homes) for name, inner in _inside(value).items()}
     if isinstance(value, list | tuple):
         return list(inside.values())
-    return inside if isinstance(value, nn.Module | Mapping) else value
+    return inside if isinstance(value, nn.Module | Mapping | Schedule) else value
 
 
 def _inside(value: Any) -> dict[str, Any]:
@@ -88,13 +90,20 @@ def _inside(value: Any) -> dict[str, Any]:
         return {str(i): v for i, v in enumerate(value)}
     if isinstance(value, Mapping):
         return dict(value)
+    cls = type(value)
+    if isinstance(value, Schedule):
+        name = f"schedules.{cls.__name__}"
+        return {"type": name, **vars(value)} if _SCHEDULES.get(name) is cls else {"type": _unlisted(cls)}
     if not isinstance(value, nn.Module):
         return {}
-    cls = type(value)
     if cls in _OWN_NAMES:
         names = [p for p in inspect.signature(cls).parameters if p != "self"]
         return {"type": _OWN_NAMES[cls], **{n: getattr(value, n) for n in names}}
     return _inside_torch(value)
+
+
+def _unlisted(cls: type) -> str:
+    return f"unlisted:{cls.__module__}.{cls.__qualname__}"
 
 
 def _inside_torch(module: nn.Module) -> dict[str, Any]:
@@ -104,7 +113,7 @@ def _inside_torch(module: nn.Module) -> dict[str, Any]:
         counted = names == [str(i) for i in range(len(names))]
         return {"type": "torch.nn.Sequential", **({} if counted else {"names": names}), "layers": layers}
     if cls not in _TORCH:
-        return {"type": f"unlisted:{cls.__module__}.{cls.__qualname__}"}
+        return {"type": _unlisted(cls)}
     arguments = {n: getattr(module, n) for n in _TORCH[cls]}
     if cls in _HAS_BIAS:
         arguments["bias"] = module.bias is not None
@@ -195,4 +204,5 @@ _MAKERS: dict[str, Callable[..., Any]] = {
     "torch.nn.Sequential": _sequential,
     **{f"torch.nn.{c.__name__}": c for c in _TORCH},
     **_OWN,
+    **_SCHEDULES,
 }
