@@ -41,8 +41,12 @@ def opened(folder: str) -> tuple[Run, Schema]:
 def opened_with_data(options: RowsOptions) -> tuple[Run, Schema, Dataset]:
     """A run with its schema, and the data of a file in its units."""
     run, schema = opened(options.run)
-    source = read(options.data, options.labels, [c.name for c in schema.contexts or ()])
-    return run, schema, schema.dataset(source, options.binarize)
+    return run, schema, dataset(schema, options.data, options.labels, options.binarize)
+
+
+def dataset(schema: Schema, path: str, labels: str | None, binarize: str | None) -> Dataset:
+    """The data of a file in the units of the schema, with the contexts that it names."""
+    return schema.dataset(read(path, labels, [c.name for c in schema.contexts or ()]), binarize)
 
 
 def check_seed(seed: int) -> int:

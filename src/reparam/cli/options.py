@@ -213,6 +213,25 @@ class DemoOptions:
     seed: int = option(0, _SEED)
 
 
+@dataclass
+class DoctorOptions:
+    """Say what is wrong with a model, in order of weight, how sure it is, and what to change."""
+
+    run: str = required(_RUN, positional=True)
+    data: str | None = option(None, _DATA + "; the rows that training held out unless given", positional=True)
+    rows: int = option(1000, "how many rows are examined, chosen by the seed")
+    gap_rows: int = option(100, "for how many of them the best q is searched, the slow part")
+    sweep: str | None = option(None, "beta: train the run's configuration briefly at several betas, for the curve")
+    betas: str = option("0.1,0.3,1,3,10", "the values of a sweep over beta")
+    sweep_epochs: int = option(10, "epochs of each training of a sweep")
+    out: str | None = option(None, "the report with pictures, an .html file; doctor.html in the run unless given")
+    binarize: str | None = option(None, "dynamic or threshold; as in training unless given")
+    labels: str | None = option(None, "a column to leave out as label")
+    seed: int = option(0, _SEED)
+    json: bool = option(False, "print one JSON object")
+    threads: int | None = option(None, "threads of torch; all cores unless given")
+
+
 # command: (its options, the module of its work)
 COMMANDS: dict[str, tuple[type, str]] = {
     "demo": (DemoOptions, "reparam.cli.demo"),
@@ -220,6 +239,7 @@ COMMANDS: dict[str, tuple[type, str]] = {
     "recipes": (RecipesOptions, "reparam.cli.recipes"),
     "resume": (ResumeOptions, "reparam.cli.train"),
     "evaluate": (EvaluateOptions, "reparam.cli.evaluate"),
+    "doctor": (DoctorOptions, "reparam.cli.doctor"),
     "sample": (SampleOptions, "reparam.cli.generate"),
     "encode": (EncodeOptions, "reparam.cli.generate"),
     "decode": (DecodeOptions, "reparam.cli.generate"),

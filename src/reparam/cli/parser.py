@@ -76,7 +76,8 @@ def _parser(command: str, options: type, words: Sequence[str]) -> ArgumentParser
         kind, text, group = hints[f.name], f.metadata["help"], f.metadata.get("group", "")
         place = groups[group] if group in groups else groups.setdefault(group, parser.add_argument_group(group))
         if f.metadata.get("positional"):
-            place.add_argument(f.name, type=kind, help=text, metavar=f.name.upper())
+            optional: dict[str, Any] = {} if f.default is MISSING else {"nargs": "?", "default": f.default}
+            place.add_argument(f.name, type=kind, help=text, metavar=f.name.upper(), **optional)
         elif kind is bool:
             place.add_argument(_flag(f.name), action="store_true", help=text)
         else:

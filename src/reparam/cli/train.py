@@ -27,7 +27,10 @@ from reparam.train.checks import split
 from reparam.vae import VAE
 
 OBJECTIVES = ("elbo", "iwae", "reconstruction")
-_OWN_FILES = ("config.toml", "model.safetensors", "schema.json", "history.jsonl", "environment.json", "report.html")
+_OWN_FILES = (
+    "config.toml", "model.safetensors", "schema.json", "history.jsonl", "environment.json", "report.html",
+    "doctor.html",
+)  # fmt: skip
 _OWN_FOLDERS = ("checkpoints", "figures")
 # The report's likelihood comes from a few held-out rows, so that it costs seconds; `evaluate` is for all of them.
 _REPORT_ROWS, _REPORT_K = 1000, 200

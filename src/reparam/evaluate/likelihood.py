@@ -14,6 +14,7 @@ from reparam.errors import InputError, nearest
 from reparam.evaluate.annealing import Annealing
 from reparam.evaluate.estimate import Estimate
 from reparam.evaluate.exact import Exact
+from reparam.evaluate.harmonic import Harmonic
 from reparam.evaluate.importance import Sampling
 from reparam.evaluate.weights import Progress
 from reparam.objectives import sample_count
@@ -47,6 +48,7 @@ METHODS: dict[str, Method] = {
     "mixture": Method(partial(Sampling, "mixture"), ("alpha",), 5000),
     "ais": Method(Annealing, _options(Annealing), 16),
     "exact": Method(Exact, (), 1),
+    "harmonic": Method(Harmonic, _options(Harmonic), 1000),
 }
 
 
@@ -54,7 +56,7 @@ def log_likelihood(
     vae: VAE,
     x: Any,
     k: int | None = None,
-    method: Literal["importance", "prior", "mixture", "ais", "exact"] | str = "importance",
+    method: Literal["importance", "prior", "mixture", "ais", "exact", "harmonic"] | str = "importance",
     seed: int = 0,
     *,
     contexts: Sequence[Tensor] = (),
@@ -63,7 +65,7 @@ def log_likelihood(
     repeats: int = 1,
     **options: Any,
 ) -> Estimate:
-    """log p(x) of each datum, in nats. Every method but "exact" is a lower bound in expectation that rises with k.
+    """log p(x) of each datum, in nats. Every method but the last two is a lower bound in expectation that rises with k.
 
     ``method`` is one of
 
@@ -76,12 +78,17 @@ def log_likelihood(
       ``schedule`` ("sigmoid");
     - "exact": in closed form for linear-Gaussian models, as a sum over all z for discrete latents of up to a million
       values, to 1e-6 nats by quadrature for latent spaces of one or two dimensions, and refused for others; k and
-      seed play no part.
+      seed play no part;
+    - "harmonic": the harmonic mean of appendix D of Kingma & Welling (2014), for comparison with that paper and for
+      fewer than 5 latent dimensions alone. It is no lower bound: it errs upwards, and where chains miss a mode or the
+      fitted density has heavier tails than p(z|x) it is wrong without showing it (Neal 2008, "the harmonic mean of the
+      likelihood: worst Monte Carlo method ever"); see :class:`reparam.evaluate.harmonic.Harmonic`. Options
+      ``leapfrog`` (10) and ``thin`` (2).
 
-    ``k`` is 5000 unless given, and 16 for "ais". Samples are summed in log space and in float64 as they come, in calls
-    of ``chunk`` decoder rows (chosen to fit caches and about 1 GB unless given; "ais" takes at least 16), which
-    changes the value by rounding only ("ais": rounding may turn an acceptance). ``repeats`` averages that many
-    independent estimates, and their spread is ``stderr_repeats``.
+    ``k`` is 5000 unless given, 1000 for "harmonic" and 16 for "ais". Samples are summed in log space and in float64 as
+    they come, in calls of ``chunk`` decoder rows (chosen to fit caches and about 1 GB unless given; "ais" takes at
+    least 16), which changes the value by rounding only ("ais", "harmonic": rounding may turn an acceptance).
+    ``repeats`` averages that many independent estimates, and their spread is ``stderr_repeats``.
 
     ``x`` is an array or tensor (N, *event), or a Dataset. The value of a row depends on the row, the seed, k and the
     options alone. ``progress`` is called with the rows done and the rows in all.

@@ -3,6 +3,7 @@
 Each function returns a ``matplotlib.figure.Figure``. pyplot is not used, and the caller's rcParams stay as they were.
 """
 
+from reparam.plots.diagnosis import diagnosis, rate_distortion
 from reparam.plots.pictures import images, manifold, reconstructions
 from reparam.plots.space import latent
 from reparam.plots.style import PALETTE, png_bytes, save
@@ -12,11 +13,13 @@ from reparam.plots.vectors import marginals
 __all__ = [
     "PALETTE",
     "curves",
+    "diagnosis",
     "images",
     "latent",
     "manifold",
     "marginals",
     "png_bytes",
+    "rate_distortion",
     "reconstructions",
     "save",
 ]

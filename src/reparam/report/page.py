@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import struct
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from html import escape
 
 from reparam.report.pictures import Picture
@@ -21,16 +21,21 @@ _NATS = (
 
 def page(title: str, facts: Facts, pictures: Mapping[str, Picture], missing: str = "") -> str:
     """The whole page. ``missing`` says why there are no pictures."""
-    sections = list(_sections(facts, pictures))
+    return shell(title, _lede(facts), _sections(facts, pictures), missing)
+
+
+def shell(title: str, lede: str, sections: Iterable[tuple[str, str, str]], missing: str = "") -> str:
+    """A page of these sections (anchor, heading, content); headings and content are HTML, the rest is escaped."""
+    told = list(sections)
     note = f'<p class="note">{escape(missing)}</p>' if missing else ""
-    links = "".join(f'<a href="#{key}">{head}</a>' for key, head, _ in sections)
-    body = "".join(f'<section id="{key}"><h2>{head}</h2>{content}</section>\n' for key, head, content in sections)
+    links = "".join(f'<a href="#{key}">{head}</a>' for key, head, _ in told)
+    body = "".join(f'<section id="{key}"><h2>{head}</h2>{content}</section>\n' for key, head, content in told)
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f"<title>{escape(title)}</title>\n<style>{CSS}</style>\n</head>\n<body>\n"
-        f'<header><h1>{escape(title)}</h1><p class="lede">{escape(_lede(facts))}</p>{note}'
+        f'<header><h1>{escape(title)}</h1><p class="lede">{escape(lede)}</p>{note}'
         f'<nav aria-label="Sections">{links}</nav></header>\n<main>\n{body}</main>\n'
         f"<footer>Written by reparam {escape(__version__)}; complete in this one file.</footer>\n</body>\n</html>\n"
     )
@@ -52,7 +57,7 @@ def _sections(facts: Facts, pictures: Mapping[str, Picture]) -> Iterator[tuple[s
     """(anchor, heading, content) of every section that has something to say."""
 
     def figures(*names: str) -> str:
-        return "".join(_figure(pictures[name]) for name in names if name in pictures)
+        return "".join(figure(pictures[name]) for name in names if name in pictures)
 
     yield "numbers", "How good it is", _evaluation(facts)
     for key, head, names in (
@@ -97,7 +102,7 @@ def _facts(rows: Sequence[Row], name: str, value: str) -> str:
     )
 
 
-def _figure(picture: Picture) -> str:
+def figure(picture: Picture) -> str:
     """The picture inside the page, at two thirds of a dot's size: 150 dots and 96 points make an inch."""
     width, height = (round(side * 96 / 150) for side in struct.unpack(">II", picture.png[16:24]))
     data = base64.b64encode(picture.png).decode()

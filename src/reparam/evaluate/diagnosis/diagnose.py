@@ -1,0 +1,124 @@
+"""All checks, one after the other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from torch import Tensor
+
+from reparam.data import Dataset, as_dataset
+from reparam.errors import InputError
+from reparam.evaluate.diagnosis import checks_data, checks_latent
+from reparam.evaluate.diagnosis.chart import Chart, Check
+from reparam.evaluate.diagnosis.finding import Diagnosis, Number
+from reparam.evaluate.diagnosis.subject import Subject, some
+from reparam.evaluate.diagnosis.training import Run
+from reparam.evaluate.diagnostics import encode
+from reparam.evaluate.disentanglement import disentanglement
+from reparam.evaluate.draws import batches, evaluating
+from reparam.evaluate.weights import Progress
+from reparam.objectives import Objective
+from reparam.vae import VAE, reference
+
+# In this order: later checks read numbers of earlier ones.
+CHECKS: dict[str, Check] = {
+    "training": checks_data.training,
+    "columns": checks_data.columns,
+    "scales": checks_data.scales,
+    "latent_space": checks_latent.latent_space,
+    "gaps": checks_latent.elbo_gaps,
+    "likelihood": checks_data.likelihood_fit,
+    "rows": checks_data.likely_rows,
+    "posterior_calibration": checks_latent.posterior_calibration,
+    "samples": checks_data.samples,
+}
+
+
+def diagnose(
+    vae: VAE,
+    x: Any,
+    *,
+    train: Any | None = None,
+    history: Sequence[Mapping[str, Any]] = (),
+    objective: Objective | str | None = None,
+    epochs: int | None = None,
+    contexts: Sequence[Tensor] = (),
+    factors: Any | None = None,
+    features: Callable[[Tensor], Tensor] | None = None,
+    rows: int = 1000,
+    gap_rows: int = 100,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> Diagnosis:
+    """What is wrong with this model, in order of weight, how sure it is, and what to change.
+
+    ``x`` are data that training has not seen, if there are any, and ``train`` those that it has: without ``train``,
+    over- and underfitting are not told apart. ``history`` are the records of a ``History``, ``objective`` the objective
+    of the run (or its ``repr``) and ``epochs`` how many were planned: with them, weights that a schedule had not yet
+    brought to their end are found. ``factors`` (N, F) are known whole-numbered causes of x, for scores of
+    disentanglement; ``features`` maps data to the space in which samples are compared.
+
+    For speed, up to ``rows`` rows that the seed chooses are examined, of which the gaps of the ELBO, with a search for
+    the best q of each, take ``gap_rows``; constants and duplicates are looked for in all. A number that is estimated is
+    a finding only if, by its standard error, it lies beyond its limit with probability 0.9999. ``str()`` of the result
+    is a page of text.
+
+    Raises:
+        InputError: for data of another shape, or options that cannot be used.
+    """
+    if rows < 20 or gap_rows < 2:
+        raise InputError(f"a diagnosis needs rows of at least 20 and gap_rows of at least 2, not {rows} and {gap_rows}")
+    whole = as_dataset(x, contexts)
+    seen = None if train is None else as_dataset(train)
+    subject = Subject(vae, some(whole, rows, seed), whole, seen, seed)
+    run = Run([*history], objective, epochs)
+    chart, skipped = Chart(run, gap_rows=gap_rows, features=features), {}
+    if len(subject.data) < 20:
+        raise InputError(f"a diagnosis needs at least 20 rows; the data have {len(whole)}")
+    if (refusal := _refusal(vae, subject.data)) is not None:
+        _unfit(refusal, vae, chart)
+        checks_data.columns(subject, chart)
+        skipped = {name: "the likelihood cannot explain these data" for name in CHECKS if name != "columns"}
+    else:
+        for i, (name, check) in enumerate(CHECKS.items()):
+            if progress is not None:
+                progress(i, len(CHECKS))
+            try:
+                check(subject, chart)
+            except InputError as error:  # what this model has not, such as a density of q
+                skipped[name] = str(error)
+        if factors is not None:
+            _disentangled(vae, whole, factors, seed, chart)
+        if progress is not None:
+            progress(len(CHECKS), len(CHECKS))
+    return Diagnosis.of(chart.findings, chart.numbers, len(subject.data), len(whole), skipped, chart.pictures)
+
+
+def _refusal(vae: VAE, data: Dataset) -> str | None:
+    """Why the likelihood refuses the data; None where it takes them."""
+    with evaluating(vae):
+        for at, x, c in batches(data, reference(vae), 4096, 0):
+            try:
+                vae.check(x, *c, columns=data.columns, first_row=at.start)
+            except InputError as error:
+                if f"the data have shape {data.event_shape}" in str(error):
+                    raise
+                return str(error)
+    return None
+
+
+def _unfit(refusal: str, vae: VAE, chart: Chart) -> None:
+    words, _, remedy = refusal.partition(": ")
+    chart.find(
+        "unfit_likelihood", 1.0, Number(1, 0), 1.0,
+        f"{words}: log p(x) does not exist for such data.",
+        remedy or str(getattr(vae.likelihood, "remedy", "choose a likelihood whose support holds these values")),
+    )  # fmt: skip
+
+
+def _disentangled(vae: VAE, data: Dataset, factors: Any, seed: int, chart: Chart) -> None:
+    scores = disentanglement(encode(vae, data, seed), factors, seed, dci=False)
+    for name, value in vars(scores).items():
+        if value is not None:
+            chart.numbers[name] = Number(value, float("nan"))

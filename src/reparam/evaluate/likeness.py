@@ -1,0 +1,178 @@
+"""How like two sets of data are: samples of a model, and data that it has not seen."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from reparam import seeding
+from reparam.data import as_dataset
+from reparam.errors import InputError
+from reparam.evaluate.draws import batches, evaluating
+from reparam.shapes import Float
+from reparam.vae import VAE, reference
+
+Features = Callable[[Tensor], Tensor]
+
+_PROJECTIONS = 256
+
+
+class Likeness(NamedTuple):
+    """What two sets of points have in common, each from 0 (nothing) upwards.
+
+    ``precision`` is the share of samples that lie in the region of the data, ``recall`` the share of data in that of
+    the samples (Kynkäänniemi et al. 2019, eqs. 1 and 2, k = 3); ``density`` how many data neighbourhoods a sample lies
+    in, of k, and ``coverage`` the share of data with a sample in their neighbourhood (Naeem et al. 2020, eqs. 3 and 4,
+    k = 5). ``mmd`` is the squared maximum mean discrepancy, unbiased and so below 0 at times (Gretton et al. 2012, eq.
+    3), with a Gaussian kernel as wide as the median distance between the data; ``wasserstein`` the sliced 2-Wasserstein
+    distance, and ``frechet`` the Fréchet distance of Gaussians with the two sets' moments (Heusel et al. 2017), None
+    where there are too few points for a covariance.
+    """
+
+    precision: float
+    recall: float
+    density: float
+    coverage: float
+    mmd: float
+    wasserstein: float
+    frechet: float | None
+
+
+def likeness(data: Float[Tensor, "n d"], samples: Float[Tensor, "m d"], seed: int = 0) -> Likeness:
+    """The measures of :class:`Likeness` in the space in which the points are given.
+
+    Neighbourhoods are balls that reach to the k-th nearest other point of the same set. All are biased by the numbers
+    of points; compare them with those of two halves of the data (:func:`sample_quality` gives both).
+
+    Raises:
+        InputError: for fewer than 6 points in a set, or other widths.
+    """
+    real, fake = data.double().cpu(), samples.double().cpu()
+    if real.shape[1:] != fake.shape[1:] or min(len(real), len(fake)) < 6:
+        raise InputError(f"likeness compares two sets of at least 6 points: {tuple(real.shape)}, {tuple(fake.shape)}")
+    between = torch.cdist(real, fake)
+    among_real, among_fake = _distances(real), _distances(fake)
+    near_real, near_fake = _radii(among_real, 3), _radii(among_fake, 3)
+    wide = _radii(among_real, 5)
+    inside = between <= wide.unsqueeze(1)
+    return Likeness(
+        float((between <= near_real.unsqueeze(1)).any(0).double().mean()),
+        float((between <= near_fake.unsqueeze(0)).any(1).double().mean()),
+        float(inside.double().sum(0).mean()) / 5,
+        float(inside.any(1).double().mean()),
+        mmd(real, fake),
+        sliced_wasserstein(real, fake, seed),
+        frechet(real, fake) if min(len(real), len(fake)) > real.shape[1] else None,
+    )
+
+
+def _distances(x: Tensor) -> Tensor:
+    """Distances between points; equal points are exactly at 0, which the quick formula would miss."""
+    return torch.cdist(x, x, compute_mode="donot_use_mm_for_euclid_dist")
+
+
+def _radii(among: Tensor, k: int) -> Tensor:
+    """The distance of each point from its k-th nearest other one; it is itself the nearest, at 0."""
+    return among.kthvalue(k + 1, dim=1).values
+
+
+def mmd(x: Float[Tensor, "n d"], y: Float[Tensor, "m d"], width: float | None = None) -> float:
+    """The unbiased squared maximum mean discrepancy with the kernel exp(-|a - b|² / 2 width²).
+
+    ``width`` is the median distance between the points of x unless given.
+    """
+    among = torch.cdist(x, x)
+    n, m = len(x), len(y)
+    if width is None:
+        width = float(among[~torch.eye(n, dtype=torch.bool)].median()) or 1.0
+
+    def kernel(distance: Tensor) -> Tensor:
+        return torch.exp(-distance.square() / (2 * width**2))
+
+    own = (float(kernel(among).sum()) - n) / (n * (n - 1)) + (float(kernel(torch.cdist(y, y)).sum()) - m) / (
+        m * (m - 1)
+    )
+    return own - 2 * float(kernel(torch.cdist(x, y)).mean())
+
+
+def sliced_wasserstein(x: Float[Tensor, "n d"], y: Float[Tensor, "m d"], seed: int = 0) -> float:
+    """The root of the mean squared 2-Wasserstein distance along 256 random directions (Rabin et al. 2011)."""
+    directions = torch.randn(x.shape[1], _PROJECTIONS, generator=torch.Generator().manual_seed(seed), dtype=x.dtype)
+    directions = directions / directions.norm(dim=0)
+    at = (torch.arange(max(len(x), len(y)), dtype=x.dtype) + 0.5) / max(len(x), len(y))
+    a, b = (_quantiles(t @ directions, at) for t in (x, y))
+    return float((a - b).square().mean().sqrt())
+
+
+def _quantiles(x: Tensor, at: Tensor) -> Tensor:
+    """The empirical quantile function of each column: exact, as the Wasserstein distance of steps asks."""
+    rows = (at * len(x)).floor().long().clamp_max(len(x) - 1)
+    return x.sort(0).values[rows]
+
+
+def frechet(x: Float[Tensor, "n d"], y: Float[Tensor, "m d"]) -> float:
+    """|m - n|² + tr(S + T - 2 (S T)^{1/2}) of the means and covariances of the two sets."""
+    means, roots, traces = [], [], 0.0
+    for t in (x, y):
+        rest = t - t.mean(0)
+        covariance = rest.T @ rest / (len(t) - 1)
+        means.append(t.mean(0))
+        roots.append(_root(covariance))
+        traces += float(covariance.trace())
+    # the singular values of S^{1/2} T^{1/2} are the eigenvalues of (S T)^{1/2}
+    cross = float(torch.linalg.svdvals(roots[0] @ roots[1]).sum())
+    return float((means[0] - means[1]).square().sum()) + traces - 2 * cross
+
+
+def _root(covariance: Tensor) -> Tensor:
+    values, vectors = torch.linalg.eigh(covariance)
+    return (vectors * values.clamp_min(0).sqrt()) @ vectors.mT
+
+
+class SampleQuality(NamedTuple):
+    """The likeness of samples to data, and, as what can be expected, that of other data to the same data."""
+
+    samples: Likeness
+    baseline: Likeness
+
+
+def sample_quality(
+    vae: VAE,
+    x: Any,
+    seed: int = 0,
+    *,
+    rows: int = 1000,
+    contexts: Sequence[Tensor] = (),
+    features: Features | None = None,
+) -> SampleQuality:
+    """Samples of the model against data: half of up to 2 ``rows`` rows, beside the other half as baseline.
+
+    Points are compared in data space, or as ``features`` of them: any function from (B, *event) to (B, F), such as a
+    network of the caller's.
+
+    Raises:
+        InputError: for fewer than 12 rows, or features of another shape.
+    """
+    data = as_dataset(x, contexts)
+    half = min(rows, len(data) // 2)
+    if half < 6:
+        raise InputError(f"samples are compared with two halves of the data: {len(data)} rows are too few, of 12")
+    order = torch.randperm(len(data), generator=torch.Generator().manual_seed(seed))
+    data = data[order[: 2 * half]]
+    like = reference(vae)
+    with evaluating(vae):
+        _, rows_of, c = next(batches(data, like, len(data), seed))
+        with seeding.seeded(seed):
+            drawn = vae.sample(half, *(t[:half] for t in c))
+        points = [_points(t, features) for t in (rows_of[:half], rows_of[half:], drawn)]
+    return SampleQuality(likeness(points[0], points[2], seed), likeness(points[0], points[1], seed))
+
+
+def _points(x: Tensor, features: Features | None) -> Tensor:
+    out = x.flatten(1) if features is None else features(x)
+    if not isinstance(out, Tensor) or out.dim() != 2 or len(out) != len(x):
+        raise InputError("features give a tensor (B, F) for data (B, *event)")
+    return out.detach().double().cpu()

@@ -1,0 +1,132 @@
+"""Pictures of a diagnosis: each draws one entry of ``Diagnosis.pictures``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from reparam.plots.space import latent
+from reparam.plots.style import FIRST, MUTED, PALETTE, SECOND, Figure, drawn, new_figure, numbers
+
+_BINS = 16
+
+
+@drawn
+def latent_kl(value: Sequence[float], stderr: Sequence[float]) -> Figure:
+    """The mean KL of each latent dimension from the prior, in nats, the largest first."""
+    order = np.argsort(value)[::-1]
+    figure = new_figure(max(4.5, min(10, 0.28 * len(order) + 2)), 2.8)
+    axis = figure.subplots()
+    axis.bar(range(len(order)), np.asarray(value)[order], yerr=2 * np.asarray(stderr)[order], color=FIRST, width=0.7,
+             error_kw={"elinewidth": 0.8, "ecolor": MUTED})  # fmt: skip
+    if len(order) <= 40:
+        axis.set_xticks(range(len(order)), [str(i) for i in order])
+    axis.set(xlabel="latent dimension", ylabel="KL, nats", title="What each dimension carries")
+    return figure
+
+
+@drawn
+def uniformity(u: Tensor | np.ndarray, title: str, xlabel: str) -> Figure:
+    """A histogram of numbers that should be uniform on (0, 1), with the band that holds 99% of a uniform one's bars."""
+    values = numbers(u).ravel()
+    figure = new_figure(4.8, 2.8)
+    axis = figure.subplots()
+    share = np.full(len(values), _BINS / len(values))
+    axis.hist(values, np.linspace(0, 1, _BINS + 1).tolist(), weights=share, color=FIRST,
+              alpha=0.6)  # fmt: skip
+    band = 2.58 * np.sqrt((_BINS - 1) / len(numbers(u)))
+    axis.axhspan(max(0.0, 1 - band), 1 + band, color=SECOND, alpha=0.2, lw=0, label="uniform")
+    axis.set(xlabel=xlabel, ylabel="density", title=title, xlim=(0, 1))
+    axis.legend(loc="upper right")
+    return figure
+
+
+@drawn
+def log_likelihoods(data: Tensor, simulated: Tensor) -> Figure:
+    """log p(x) of data, and of data that the model makes itself."""
+    figure = new_figure(5.6, 2.8)
+    axis = figure.subplots()
+    real, made = numbers(data), numbers(simulated)
+    edges = np.histogram_bin_edges(np.concatenate([real, made]), 60).tolist()
+    axis.hist(real, edges, density=True, color=FIRST, alpha=0.5, label="data")
+    axis.hist(made, edges, density=True, histtype="step", color=SECOND, lw=1.4, label="samples of the model")
+    axis.set(xlabel="log p(x), nats", ylabel="density", title="How likely rows are")
+    axis.legend(loc="upper left")
+    return figure
+
+
+@drawn
+def gap_bars(held: Sequence[float], train: Sequence[float] | None) -> Figure:
+    """The ELBO, what the best q of the family adds to it, and what is then missing to log p(x), in nats.
+
+    ``held`` and ``train`` are (ELBO, best ELBO, log p(x)), means over held-out and training rows.
+    """
+    rows = [("held out", held)] + ([("training", train)] if train is not None else [])
+    figure = new_figure(6.2, 1.3 + 0.5 * len(rows))
+    axis = figure.subplots()
+    low = min(r[0] for _, r in rows)
+    for i, (_, (elbo, best, log_p)) in enumerate(rows):
+        for left, right, colour in ((elbo, best, SECOND), (best, log_p, PALETTE[3])):
+            axis.barh(i, right - left, left=left, color=colour, height=0.5)
+        axis.plot([elbo], [i], "|", color=FIRST, ms=16, mew=2)
+    axis.set_yticks(range(len(rows)), [name for name, _ in rows])
+    reach = max(max(r) for _, r in rows) - low
+    axis.set(
+        xlabel="nats", xlim=(low - 0.1 * reach - 1e-3, low + 1.1 * reach + 1e-3), title="From the ELBO to log p(x)"
+    )
+    patch = figure.legend(
+        [axis.patches[0], axis.patches[1]], ["lost by the encoder", "lost by the family of q"],
+        loc="outside lower right", ncols=2,
+    )  # fmt: skip
+    patch.set_in_layout(True)
+    return figure
+
+
+@drawn
+def rate_distortion(beta: Sequence[float], rate: Sequence[float], distortion: Sequence[float]) -> Figure:
+    """Distortion, -E log p(x|z), over rate, E KL, of models trained with different beta, in nats."""
+    figure = new_figure(5.2, 3.6)
+    axis = figure.subplots()
+    order = np.argsort(rate)
+    axis.plot(np.asarray(rate)[order], np.asarray(distortion)[order], color=FIRST, marker="o", ms=4)
+    for b, r, d in zip(beta, rate, distortion, strict=True):
+        axis.annotate(f"β = {b:g}", (r, d), (4, 4), textcoords="offset points", fontsize=8, color=MUTED)
+    axis.set(xlabel="rate: KL, nats", ylabel="distortion: -log p(x|z), nats", title="Rate and distortion over β")
+    return figure
+
+
+def _sbc(ranks: Tensor, dimension: int) -> Figure:
+    return uniformity(
+        ranks[:, dimension], f"Ranks of the true z in q(z|x), dimension {dimension}", "rank among draws of q"
+    )
+
+
+def _pit(pit: Tensor) -> Figure:
+    return uniformity(pit, "Where x lies in p(x|z)", "probability integral transform")
+
+
+def _latent(means: Tensor, z: Tensor) -> Figure:
+    return latent(z)
+
+
+_DRAW: dict[str, Callable[..., Figure]] = {
+    "latent_kl": latent_kl,
+    "latent": _latent,
+    "gaps": gap_bars,
+    "sbc": _sbc,
+    "pit": _pit,
+    "log_p": log_likelihoods,
+    "rate_distortion": rate_distortion,
+}
+
+
+def diagnosis(name: str, arrays: Mapping[str, Any]) -> Figure:
+    """The picture of this name from ``Diagnosis.pictures``.
+
+    Raises:
+        KeyError: for a name that has no picture.
+    """
+    return _DRAW[name](**arrays)
