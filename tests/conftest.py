@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import pytest
 import torch
 from jaxtyping import install_import_hook
@@ -12,9 +14,14 @@ torch.set_num_threads(1)
 
 
 @pytest.fixture(autouse=True)
-def _seeded():
-    """Every test starts from the same generator, so that a failure repeats."""
+def _the_process_as_it_was():
+    """Every test starts from the same generator, so that a failure repeats; the command may change its process."""
     torch.manual_seed(0)
+    show = warnings.showwarning
+    yield
+    warnings.showwarning = show
+    torch.set_flush_denormal(False)
+    torch.set_num_threads(1)
 
 
 @pytest.fixture

@@ -36,5 +36,6 @@ PENALTIES = {
     "DIP II": penalties.DIP("II"),
     "MMD imq": penalties.MMD("imq", (0.5, 2.0)),
     "MMD rbf": penalties.MMD("rbf"),
+    "HSIC": penalties.HSIC(),
     "SquaredNorm": penalties.SquaredNorm(),
 }

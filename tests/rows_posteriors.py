@@ -10,7 +10,11 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
-from reparam import posteriors
+from models import Function
+from reparam import posteriors, priors
+from reparam.distributions import codes_of
+from reparam.networks import mlp
+from reparam.schedules import Linear
 from rows import LATENT, NODES, WEIGHTS, Row, atom, plane
 
 POSTERIORS = {
@@ -89,7 +93,29 @@ def flow(kind: str, context: int = 2):
     return lambda net: posteriors.Flow(net, LATENT, context=context, transforms=2, hidden=(4,), kind=kind)
 
 
+def normal(inputs: int, context: int = 0) -> posteriors.DiagonalGaussian:
+    return posteriors.DiagonalGaussian(mlp(inputs, 2, (3,), "tanh", context))
+
+
+def bottom_up(net: nn.Module) -> nn.Module:
+    return posteriors.BottomUp([posteriors.DiagonalGaussian(net), normal(1)], (1, 1))
+
+
+def top_down(net: nn.Module) -> nn.Module:
+    return posteriors.TopDown([posteriors.DiagonalGaussian(net), normal(1, 2)], (1, 1))
+
+
+def ladder(net: nn.Module) -> nn.Module:
+    """Messages of both layers are the halves of the net's output."""
+    prior = priors.TopDown([priors.StandardNormal(1), normal(1)], (1, 1))
+    heads = [Function(lambda d: d[..., :2]), Function(lambda d: d[..., 2:])]
+    return posteriors.Ladder(prior, [net, nn.Identity()], heads)
+
+
 OTHERS = {
+    "BottomUp": Row(posteriors.BottomUp, bottom_up, LATENT, line_squared),
+    "TopDown": Row(posteriors.TopDown, top_down, LATENT, line_squared),
+    "Ladder": Row(posteriors.Ladder, ladder, 2 * LATENT, line_squared),
     "Gamma": Row(posteriors.Gamma, posteriors.Gamma, 2 * LATENT, quadrant),
     "Dirichlet": Row(posteriors.Dirichlet, posteriors.Dirichlet, 3, triangle),
     "LogisticNormal": Row(posteriors.LogisticNormal, posteriors.LogisticNormal, 4, triangle),
@@ -97,4 +123,36 @@ OTHERS = {
     "VonMisesFisher ball": Row(posteriors.VonMisesFisher, posteriors.VonMisesFisher, 4, ball),
     "Flow affine": Row(posteriors.Flow, flow("affine"), 2 * LATENT + 2, line_squared),
     "Flow spline": Row(posteriors.Flow, flow("spline"), 2 * LATENT + 2, line_squared),
+}
+
+# Discrete: their laws are in test_discrete.py, and those of their gradients in test_discrete_gradients.py.
+
+
+def every_code(d: Distribution) -> tuple[Tensor, Tensor]:
+    codes = codes_of(d)
+    return codes.values(0, codes.count, torch.empty(0)), torch.ones(codes.count)
+
+
+def categorical(gradient: str, **options):
+    return lambda net: posteriors.Categorical(net, 2, 3, gradient, **options)
+
+
+def bernoulli(gradient: str, **options):
+    return lambda net: posteriors.Bernoulli(net, gradient, **options)
+
+
+DISCRETE = {
+    "Categorical enumerate": Row(posteriors.Categorical, categorical("enumerate"), 6, every_code),
+    "Categorical score": Row(posteriors.Categorical, categorical("score"), 6, every_code),
+    "Categorical gumbel": Row(posteriors.Categorical, categorical("gumbel"), 6, every_code),
+    "Categorical straight-through": Row(
+        posteriors.Categorical,
+        categorical("gumbel", temperature=Linear(1.0, 0.3), straight_through=True),
+        6,
+        every_code,
+    ),
+    "Bernoulli enumerate": Row(posteriors.Bernoulli, bernoulli("enumerate"), 3, every_code),
+    "Bernoulli score": Row(posteriors.Bernoulli, bernoulli("score"), 3, every_code),
+    "Bernoulli gumbel": Row(posteriors.Bernoulli, bernoulli("gumbel", temperature=0.5), 3, every_code),
+    "Bernoulli straight-through": Row(posteriors.Bernoulli, bernoulli("gumbel", straight_through=True), 3, every_code),
 }

@@ -6,8 +6,9 @@ import torch
 from torch import nn
 
 from reparam import posteriors, priors
+from reparam.networks import mlp
 from rows import LATENT, Row, plane
-from rows_posteriors import circle, line_squared, quadrant, triangle
+from rows_posteriors import circle, every_code, line_squared, quadrant, triangle
 
 MEAN, COVARIANCE = [0.3, -2.0], [[2.0, 0.9], [0.9, 0.5]]
 
@@ -36,11 +37,37 @@ PRIORS = {
     "VampPrior": Row(priors.VampPrior, vamp, 2 * LATENT, plane),
 }
 
+# Given contexts: they obey the laws of what is conditional.
+CONDITIONAL = {
+    "ConditionalGaussian": Row(priors.ConditionalGaussian, priors.ConditionalGaussian, 2 * LATENT, plane),
+}
+
+
 # Without closed-form moments, or on a part of the plane: their laws are in test_priors.py.
+def top_down() -> priors.TopDown:
+    """p(z_2) p(z_1|z_2)."""
+    below = posteriors.DiagonalGaussian(mlp(1, 2, (3,), "tanh"))
+    return priors.TopDown([priors.StandardNormal(1), below], (1, 1))
+
+
 OTHERS = {
+    "TopDown": Row(priors.TopDown, lambda net: top_down(), LATENT, line_squared),
     "Flow affine": Row(priors.Flow, flow("affine"), LATENT, line_squared),
     "Flow spline": Row(priors.Flow, flow("spline"), LATENT, line_squared),
     "Gamma": Row(priors.Gamma, lambda net: priors.Gamma(LATENT, 0.7, 2.0), LATENT, quadrant),
     "Dirichlet": Row(priors.Dirichlet, lambda net: priors.Dirichlet(3, 0.6), LATENT, triangle),
     "SphereUniform": Row(priors.SphereUniform, lambda net: priors.SphereUniform(LATENT), LATENT, circle),
+}
+
+# Discrete: their laws are in test_discrete.py.
+DISCRETE = {
+    "Categorical": Row(priors.Categorical, lambda net: priors.Categorical(2, 3), 6, every_code),
+    "Categorical learned": Row(priors.Categorical, lambda net: priors.Categorical(2, 3, True), 6, every_code),
+    "Bernoulli": Row(priors.Bernoulli, lambda net: priors.Bernoulli(3), 3, every_code),
+    "Bernoulli learned": Row(priors.Bernoulli, lambda net: priors.Bernoulli(3, True), 3, every_code),
+    "Autoregressive": Row(priors.Autoregressive, lambda net: priors.Autoregressive(2, 3, (5,)), 6, every_code),
+    "Autoregressive deep": Row(priors.Autoregressive, lambda net: priors.Autoregressive(4, 3, (7, 5)), 12, every_code),
+    "Autoregressive direct": Row(priors.Autoregressive, lambda net: priors.Autoregressive(3, 2, ()), 6, every_code),
+    "Autoregressive bits": Row(priors.Autoregressive, lambda net: priors.Autoregressive(5, None, (9,)), 5, every_code),
+    "Autoregressive one": Row(priors.Autoregressive, lambda net: priors.Autoregressive(1, 4), 4, every_code),
 }

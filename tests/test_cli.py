@@ -10,7 +10,6 @@ import subprocess
 import sys
 import time
 import tomllib
-import warnings
 from pathlib import Path
 
 import numpy as np
@@ -21,16 +20,6 @@ import reparam as rp
 from reparam.cli.main import main
 
 QUICK = ["--epochs", "2", "--latent-dim", "2", "--seed", "1"]
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _the_process_as_it_was():
-    """The command may change its process; the tests share theirs."""
-    show, threads = warnings.showwarning, torch.get_num_threads()
-    yield
-    warnings.showwarning = show
-    torch.set_flush_denormal(False)
-    torch.set_num_threads(threads)
 
 
 def run(*words: object) -> int:
@@ -242,6 +231,69 @@ def test_options_come_from_a_file_the_environment_and_the_line_in_rising_order(g
     assert (b["latent_dim"], b["batch_size"]) == (4, 40)
 
 
+def test_the_configuration_of_a_run_is_one_of_the_next(grey_file, tmp_path, monkeypatch):
+    """The same model, whatever was chosen by itself; the line and the environment go before it."""
+    words = ["--recipe", "vamp_vae", "--pseudo-inputs", 9, "--hidden", "8", "--binarize", "dynamic", *QUICK]
+    assert run("train", grey_file, "--out", tmp_path / "a", *words) == 0
+    config = tmp_path / "a" / "config.toml"
+    assert run("train", grey_file, "--out", tmp_path / "b", "--config", config) == 0
+    monkeypatch.setenv("REPARAM_LATENT_DIM", "3")
+    assert run("train", grey_file, "--out", tmp_path / "c", f"--config={config}", "--epochs", 1) == 0
+    a, b, c = (tomllib.loads((tmp_path / n / "config.toml").read_text()) for n in "abc")
+    assert b["model"] == a["model"]
+    assert {**b["options"], "out": 0} == {**a["options"], "out": 0}
+    assert (c["options"]["epochs"], c["options"]["latent_dim"], c["options"]["recipe"]) == (1, 3, "vamp_vae")
+    weights = [rp.load(tmp_path / n).state_dict() for n in "ab"]
+    assert all(torch.equal(weights[1][name], value) for name, value in weights[0].items())
+    assert rp.load(tmp_path / "a").prior.raw.shape[0] == 9
+
+
+def test_the_environment_takes_switches_and_names_what_is_misspelt(trained, grey_file, monkeypatch, capsys):
+    for value in ("1", "yes", "true", "ON"):
+        monkeypatch.setenv("REPARAM_JSON", value)
+        assert run("evaluate", trained, grey_file, "--k", 5) == 0
+        assert "elbo" in json.loads(capsys.readouterr().out)
+        assert os.environ["REPARAM_JSON"] == value
+    for value in ("0", "no", "False"):
+        monkeypatch.setenv("REPARAM_JSON", value)
+        assert run("evaluate", trained, grey_file, "--k", 5) == 0
+        assert "log-likelihood" in capsys.readouterr().out
+    monkeypatch.setenv("REPARAM_JSON", "perhaps")
+    assert "REPARAM_JSON takes 1 or 0" in refused(capsys, "evaluate", trained, grey_file)
+    monkeypatch.delenv("REPARAM_JSON")
+    monkeypatch.setenv("REPARAM_SED", "3")
+    assert "REPARAM_SED: did you mean 'SEED'?" in refused(capsys, "evaluate", trained, grey_file)
+
+
+@pytest.mark.parametrize("name", ["vamp_vae", "flow_prior_vae", "mixture_vae", "iaf_vae", "svae"])
+def test_recipes_of_latents_train_and_serve(name, tmp_path, capsys):
+    words = ["--latent-dim", 3, "--hidden", "16", "--epochs", 1, "--lr", "3e-3"]
+    assert run("train", "digits", "--out", tmp_path / "run", "--recipe", name, *words) == 0
+    served(tmp_path / "run", "digits", tmp_path, capsys)
+
+
+def test_counts_train_by_their_recipe(tmp_path, capsys):
+    np.save(tmp_path / "x.npy", np.random.default_rng(0).negative_binomial(2, 0.1, (80, 12)))
+    words = ["--latent-dim", 2, "--hidden", "8", "--epochs", 2, "--dispersion", "shared"]
+    assert run("train", tmp_path / "x.npy", "--out", tmp_path / "run", "--recipe", "nb_vae", *words) == 0
+    assert isinstance(rp.load(tmp_path / "run").likelihood, rp.likelihoods.NegativeBinomial)
+    assert rp.load(tmp_path / "run").likelihood.dispersion == "shared"
+    served(tmp_path / "run", tmp_path / "x.npy", tmp_path, capsys)
+
+
+def served(folder, data, tmp_path, capsys):
+    """What a run is for: its numbers, samples and latents."""
+    capsys.readouterr()
+    assert run("evaluate", folder, data, "--k", 5, "--json") == 0
+    numbers = json.loads(capsys.readouterr().out)
+    assert numbers["elbo"] is not None
+    assert np.isfinite(numbers["log_likelihood"])
+    assert run("sample", folder, "-n", 3, "--out", tmp_path / "s.npy") == 0
+    assert run("encode", folder, data, "--out", tmp_path / "z.npy") == 0
+    assert np.load(tmp_path / "s.npy").shape[0] == 3
+    assert np.isfinite(np.load(tmp_path / "z.npy")).all()
+
+
 def test_overwrite_replaces_a_run_and_nothing_else(grey_file, tmp_path, capsys):
     folder = tmp_path / "run"
     assert run("train", grey_file, "--out", folder, *QUICK) == 0
@@ -277,6 +329,12 @@ def test_what_auto_chose_is_said(grey_file, tmp_path, capsys):
         (["--network", "conv", "--hidden", "9"], "--hidden is for the network mlp"),
         (["--channels", "9"], "--channels is for the network conv"),
         (["--scale", "2"], "has no scale"),
+        (["--dispersion", "2"], "has no dispersion"),
+        (["--posterior", "lapace"], "did you mean 'laplace'?"),
+        (["--prior", "mixtur"], "did you mean 'mixture'?"),
+        (["--posterior", "laplace", "--prior", "sphere_uniform"], "do not go together"),
+        (["--rank", "3"], "it is of the posterior lowrank"),
+        (["--recipe", "svae", "--posterior", "full"], "brings the posterior vmf"),
         (["--recipe", "beta_va"], "did you mean 'beta_vae'?"),
         (["--recipe", "iwae", "--k", "9"], "brings its own objective"),
         (["--k", "0"], "k must be a whole number of at least 1"),

@@ -2,22 +2,8 @@
 
 from __future__ import annotations
 
-import warnings
-
-import pytest
-import torch
-
 import reparam as rp
 from reparam.cli.main import main
-
-
-@pytest.fixture(autouse=True)
-def _the_process_as_it_was():
-    show = warnings.showwarning
-    yield
-    warnings.showwarning = show
-    torch.set_flush_denormal(False)
-    torch.set_num_threads(1)
 
 
 def test_the_demo_trains_a_model_of_digits_and_leaves_a_report(tmp_path, capsys):

@@ -8,7 +8,15 @@ import pytest
 import torch
 from scipy.integrate import quad
 from torch import nn
-from torch.distributions import Independent, Laplace, MixtureSameFamily, MultivariateNormal, Normal, OneHotCategorical
+from torch.distributions import (
+    Independent,
+    Laplace,
+    MixtureSameFamily,
+    MultivariateNormal,
+    Normal,
+    OneHotCategorical,
+    Poisson,
+)
 
 import reparam as rp
 from models import Constant, FullPrior, Function, LinearGaussian
@@ -314,7 +322,17 @@ def test_contexts_and_other_priors_are_integrated():
     torch.testing.assert_close(exact(vae, x, contexts=[c]), torch.tensor(truth), atol=1e-6, rtol=0)
 
 
-def test_discrete_latents_are_refused():
-    prior = Function(lambda *c: OneHotCategorical(logits=torch.zeros(2)))
+def test_counted_latents_are_refused():
+    prior = Function(lambda *c: Independent(Poisson(torch.ones(2)), 1))
     vae = rp.VAE(prior, rp.likelihoods.Gaussian(rp.networks.mlp(2, 3)), anywhere(2))
     refused(lambda: exact(vae, torch.zeros(1, 3)), "row 0", "real vectors", "importance")
+
+
+def test_a_prior_of_torch_over_classes_is_summed():
+    """A mixture of two Gaussians."""
+    prior = Function(lambda *c: OneHotCategorical(logits=torch.tensor([0.3, -1.0])))
+    vae = rp.VAE(prior, rp.likelihoods.Gaussian(Function(lambda z: 3 * z)), anywhere(2))
+    x, means = torch.randn(4, 2), 3 * torch.eye(2)
+    parts = Normal(means, 1.0).log_prob(x.unsqueeze(1)).sum(-1)
+    truth = (parts + torch.tensor([0.3, -1.0]).log_softmax(-1)).logsumexp(-1)
+    torch.testing.assert_close(exact(vae, x), truth, atol=1e-12, rtol=0)

@@ -22,14 +22,19 @@ from reparam.run import describe, dump_toml, rebuild
 from rows import EVENT, LATENT, Row
 from rows_likelihoods import LIKELIHOODS, gaussian
 from rows_objectives import OBJECTIVES
+from rows_posteriors import DISCRETE as DISCRETE_POSTERIORS
 from rows_posteriors import OTHERS as OTHER_POSTERIORS
 from rows_posteriors import POSTERIORS
+from rows_priors import CONDITIONAL as CONDITIONAL_PRIORS
+from rows_priors import DISCRETE as DISCRETE_PRIORS
 from rows_priors import OTHERS as OTHER_PRIORS
 from rows_priors import PRIORS
+from rows_quantised import POSTERIORS as QUANTISED_POSTERIORS
+from rows_quantised import PRIORS as QUANTISED_PRIORS
 
 pytestmark = pytest.mark.usefixtures("double")
 
-CONDITIONED = LIKELIHOODS | POSTERIORS
+CONDITIONED = LIKELIHOODS | POSTERIORS | CONDITIONAL_PRIORS
 ALL = CONDITIONED | PRIORS
 
 rows = pytest.mark.parametrize("row", ALL.values(), ids=ALL)
@@ -41,13 +46,13 @@ sides = pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str
     ("axis", "table"),
     [
         (likelihoods, LIKELIHOODS),
-        (posteriors, POSTERIORS | OTHER_POSTERIORS),
-        (priors, PRIORS | OTHER_PRIORS),
+        (posteriors, POSTERIORS | OTHER_POSTERIORS | DISCRETE_POSTERIORS | QUANTISED_POSTERIORS),
+        (priors, PRIORS | OTHER_PRIORS | CONDITIONAL_PRIORS | DISCRETE_PRIORS | QUANTISED_PRIORS),
         (objectives, OBJECTIVES),
     ],
 )
 def test_no_public_class_escapes_the_laws(axis, table):
-    """Latents without closed-form moments, or on a sphere, a simplex or a quadrant: test_posteriors, test_priors."""
+    """Latents without closed-form moments, on a sphere, a simplex or a quadrant, or discrete: their own files."""
     public = {name for name in axis.__all__ if not inspect.isabstract(getattr(axis, name))}
     assert public == {(row.cls if isinstance(row, Row) else type(row)).__name__ for row in table.values()}
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
+import tomllib
+
 import pytest
 import torch
 
@@ -10,7 +13,8 @@ from reparam import networks
 from reparam.conditional import apply_to_rows
 from reparam.errors import InputError
 from reparam.likelihoods import Bernoulli, Gaussian
-from reparam.networks.convolution import image_layout
+from reparam.networks.convolution import group_norm, image_layout
+from reparam.run import describe, dump_toml, rebuild, spec
 
 pytestmark = pytest.mark.usefixtures("double")
 
@@ -152,12 +156,33 @@ def test_data_of_another_shape_are_refused_by_shape(net):
         net(torch.randn(2, 4, 5))
 
 
+OPTIONS = {
+    "plain": {},
+    "residual": {"residual": True},
+    "gated": {"gated": True},
+    "norm": {"norm": True},
+    "all": {"residual": True, "gated": True, "norm": True},
+}
 NETS = {
     "mlp": (lambda: networks.mlp((4, 6), 3, (7,)), (4, 6)),
     "encoder": (lambda: networks.conv((4, 6), 3, (5,)), (4, 6)),
     "decoder": (lambda: networks.conv(3, (4, 6), (5,)), (3,)),
+    "set": (lambda: networks.SetEncoder((4, 6), 3, (7,), "tanh"), (4, 6)),
     "rescale": (lambda: networks.Rescale(networks.mlp(3, 2), torch.ones(3), torch.full((3,), 2.0)), (3,)),
-}
+    "lowest": (lambda: networks.Lowest(networks.mlp(3, 2), 3), (3,)),
+    "without last": (lambda: networks.WithoutLast(networks.mlp(3, 2)), (3,)),
+    **{f"mlp {n}": (lambda o=o: networks.mlp(4, 3, (7, 7), "tanh", **of("layer", o)), (4,))
+       for n, o in OPTIONS.items()},
+    **{f"encoder {n}": (lambda o=o: networks.conv((7, 6), 3, (8, 5), "tanh", **of("group", o)), (7, 6))
+       for n, o in OPTIONS.items()},
+    **{f"decoder {n}": (lambda o=o: networks.conv(3, (7, 6), (8, 5), "tanh", **of("group", o)), (3,))
+       for n, o in OPTIONS.items()},
+}  # fmt: skip
+
+
+def of(norm, options):
+    """The options, with the kind of normalisation that this network has."""
+    return {name: norm if name == "norm" else value for name, value in options.items()}
 
 
 @pytest.mark.parametrize(("make", "shape"), NETS.values(), ids=NETS)
@@ -204,3 +229,173 @@ def test_contexts_are_folded_with_the_codes_that_they_belong_to():
     both = Function(lambda z, c: torch.cat([z, c.flatten(1)], 1))
     out = apply_to_rows(both, z, c)
     assert torch.equal(out, torch.cat([z, c.flatten(2)], -1))
+
+
+# ---- residual, gated and normalised layers ----
+
+
+def test_a_gated_layer_is_one_linear_map_times_the_sigmoid_of_another():
+    net, x = networks.mlp(3, 2, (4,), gated=True), torch.randn(5, 3)
+    first, last = net.layers[0], net.last
+    h, g = x @ first.weight[:4].T + first.bias[:4], x @ first.weight[4:].T + first.bias[4:]
+    torch.testing.assert_close(net(x), last(h * torch.sigmoid(g)), atol=1e-14, rtol=0)
+
+
+@pytest.mark.parametrize("hidden", [(4,), (3, 3)], ids=str)
+def test_a_residual_layer_adds_its_input_through_a_linear_map_where_sizes_differ(hidden):
+    net, x = networks.mlp(3, 2, hidden, "tanh", residual=True, norm="layer"), torch.randn(5, 3)
+    h = x
+    for size, layer in zip(hidden, net.layers, strict=False):
+        linear, norm = layer.inner[0], layer.inner[1]
+        inner = torch.nn.functional.layer_norm(linear(h), (size,)).tanh() * norm.weight[0] + norm.bias[0]
+        h = inner + (h if h.shape[-1] == size else h @ layer.skip.weight.T)
+    torch.testing.assert_close(net(x), net.last(h), atol=1e-13, rtol=0)
+
+
+@pytest.mark.parametrize("channels", [*range(1, 40), 64, 96, 256, 1024])
+def test_groups_divide_the_channels_and_leave_at_least_four_in_each(channels):
+    norm = group_norm(channels)
+    assert channels % norm.num_groups == 0
+    assert norm.num_groups <= 32
+    assert channels // norm.num_groups >= min(4, channels)
+
+
+@pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
+@pytest.mark.parametrize("shape", [(13, 17, 3), (5, 9), (1, 7, 6), (17, 13, 11)], ids=str)
+def test_convolutions_of_any_size_map_and_train(shape, options):
+    """An image and its code fit each other, and every parameter has a gradient that is finite and not all zero."""
+    options, image = of("group", options), torch.randn(4, *shape)
+    c = torch.randn(4, 2)
+    encoder = networks.conv(shape, 6, (3, 8), context=2, **options)
+    decoder = networks.conv(6, shape, (3, 8), prefix=(2,), context=2, **options)
+    out = decoder(encoder(image, c), c)
+    assert out.shape == (4, 2, *shape)
+    (out - image.unsqueeze(1)).square().sum().backward()
+    for name, p in [*encoder.named_parameters(), *decoder.named_parameters()]:
+        assert p.grad is not None, name
+        assert bool(p.grad.isfinite().all()), name
+        assert float(p.grad.abs().max()) > 0, name
+
+
+@pytest.mark.parametrize("name", [n for n in NETS if n not in ("rescale", "lowest", "without last")])
+def test_contexts_change_the_output_of_every_network_and_belong_to_their_row(name):
+    make, shape = NETS[name]
+    plain = make()
+    kept = [p for p in inspect.signature(type(plain)).parameters if p != "self"]
+    net = type(plain)(**{p: getattr(plain, p) for p in kept} | {"context": 5})
+    x, a, b = torch.randn(3, *shape), torch.randn(3, 2, 2), torch.randint(2, (3, 1))
+    out = net(x, a, b)
+    moved = a.clone()
+    moved[1] += 1
+    changed = (net(x, moved, b) - out).flatten(1).abs().amax(1)
+    assert changed.gt(1e-6).tolist() == [False, True, False]
+    order = torch.tensor([2, 0, 1])
+    torch.testing.assert_close(net(x[order], a[order], b[order]), out[order], atol=1e-12, rtol=0)
+    lead = net(*(t.unsqueeze(0).expand(2, *t.shape) for t in (x, a, b)))
+    torch.testing.assert_close(lead, out.expand(2, *out.shape), atol=1e-12, rtol=0)
+    for wrong in ((), (a,), (a, b, b)):
+        with pytest.raises(InputError, match="contexts of 5 numbers"):
+            net(x, *wrong)
+    with pytest.raises(InputError, match="each needs its own"):
+        net(x, a[:2], b)
+    with pytest.raises(InputError, match="contexts of 0 numbers"):
+        plain(x, a)
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda: networks.mlp(3, 3, norm="batch"), "it takes 'layer'"),
+        (lambda: networks.mlp(3, 3, (4, 1), norm="layer"), "1 number"),
+        (lambda: networks.conv((8, 8), 3, norm="layer"), "it takes 'group'"),
+        (lambda: networks.conv((2, 2), 3, (1,), norm="group"), "1 channel"),
+        (lambda: networks.SetEncoder(3, 3, features=0), "features"),
+    ],
+)
+def test_options_that_make_no_network_are_refused(make, said):
+    with pytest.raises(InputError, match=said):
+        make()
+
+
+# ---- sets of known elements ----
+
+
+@pytest.fixture
+def holed():
+    """A set encoder of 2 x 3 elements, and data of which some, all and none are known."""
+    x = torch.randn(4, 2, 3)
+    seen = torch.rand(4, 2, 3) < 0.5
+    seen[0], seen[1], seen[2, 0, 0] = True, False, True
+    return networks.SetEncoder((2, 3), 5, (7,), "tanh", features=8, embedding=4), x, seen
+
+
+def test_a_set_encoder_reads_nan_as_missing_and_nothing_of_what_stands_there(holed):
+    net, x, seen = holed
+    out = net(torch.where(seen, x, torch.nan))
+    assert bool(out.isfinite().all())
+    for value in (0.0, 1e30, -torch.inf, torch.inf, torch.nan):
+        assert torch.equal(net.known(torch.where(seen, x, value), seen), out)
+    with_hole = torch.where(seen, x, torch.nan).requires_grad_()
+    (slope,) = torch.autograd.grad(net(with_hole).square().sum(), with_hole)
+    assert bool(((slope == 0) == ~seen).all())
+    assert bool(slope.isfinite().all())
+
+
+def test_a_set_encoder_is_the_network_of_the_sum_over_what_is_known(holed):
+    """By its definition, element by element; where nothing is known, that of zero."""
+    net, x, seen = holed
+    expected = []
+    for row, known in zip(x.flatten(1), seen.flatten(1), strict=True):
+        total = torch.zeros(8)
+        for d in known.nonzero().flatten().tolist():
+            total = total + net.element(torch.cat([row[d : d + 1], net.identities[d]])).tanh()
+        expected.append(net.net(total))
+    out = net.known(x, seen)
+    torch.testing.assert_close(out, torch.stack(expected), atol=1e-13, rtol=0)
+    torch.testing.assert_close(out[1], net.net(torch.zeros(8)), atol=1e-15, rtol=0)
+
+
+def test_elements_that_move_together_with_their_identities_change_nothing(holed):
+    net, x, seen = holed
+    out, order = net.known(x, seen), torch.randperm(6)
+    with torch.no_grad():
+        net.identities.copy_(net.identities[order].clone())
+    moved, mask = (t.flatten(1)[:, order].reshape(4, 2, 3) for t in (x, seen))
+    torch.testing.assert_close(net.known(moved, mask), out, atol=1e-13, rtol=0)
+    other = net.known(x, seen)
+    assert float((other - out)[0].detach().abs().max()) > 1e-3  # the identities matter
+
+
+def test_every_network_that_a_file_rebuilds_is_in_the_law_of_rows():
+    listed = {cls for name, cls in spec._OWN.items() if name.startswith("networks.")} - {networks.Log1p}
+    assert {type(make()) for make, _ in NETS.values()} == listed
+
+
+@pytest.mark.parametrize("name", [n for n in NETS if n not in ("rescale", "without last", "decoder")])
+def test_a_description_rebuilds_the_same_network(name):
+    make, shape = NETS[name]
+    net, x = make(), torch.randn(3, *shape)
+    again = rebuild(tomllib.loads(dump_toml(describe(net))))
+    again.load_state_dict(net.state_dict())
+    assert torch.equal(again(x), net(x))
+    assert describe(again) == describe(net)
+
+
+def test_the_default_networks_have_the_weights_that_they_always_had():
+    """Their options draw nothing: layers in their old order, under their old names."""
+    torch.manual_seed(3)
+    net = networks.mlp(3, 2, (4, 5))
+    torch.manual_seed(3)
+    old = torch.nn.Sequential(
+        torch.nn.Linear(3, 4), torch.nn.ReLU(), torch.nn.Linear(4, 5), torch.nn.ReLU(), torch.nn.Linear(5, 2)
+    )
+    assert list(net.state_dict()) == [f"layers.{n}" for n in old.state_dict()]
+    assert all(torch.equal(a, b) for a, b in zip(net.parameters(), old.parameters(), strict=True))
+    torch.manual_seed(3)
+    decoder = networks.conv(3, (9, 8), (4, 5))
+    torch.manual_seed(3)
+    first = torch.nn.Linear(3, 20)
+    convs = [torch.nn.ConvTranspose2d(a, b, 4, stride=2, padding=1) for a, b in ((5, 4), (4, 1))]
+    assert list(decoder.state_dict())[2:4] == ["layers.1.weight", "layers.1.bias"]
+    for a, b in zip(decoder.parameters(), [p for m in (first, *convs) for p in m.parameters()], strict=True):
+        assert torch.equal(a, b)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from itertools import combinations
+from itertools import combinations, permutations
 
 import numpy as np
 import pytest
@@ -15,8 +15,18 @@ import reparam as rp
 from models import Function, LinearGaussian, with_parameters, within
 from reparam.errors import InputError
 from reparam.objectives import ELBO, IWAE, Penalized, Reconstruction, penalties
-from reparam.objectives.penalties import DIP, MMD, SquaredNorm, TotalCorrelation, decompose, log_stratified_weights
+from reparam.objectives.penalties import (
+    DIP,
+    HSIC,
+    MMD,
+    SquaredNorm,
+    TotalCorrelation,
+    decompose,
+    log_stratified_weights,
+)
+from reparam.vae import Draw
 from rows_objectives import PENALTIES
+from rows_quantised import PENALTIES as QUANTISED
 
 pytestmark = pytest.mark.usefixtures("double")
 
@@ -29,7 +39,8 @@ def small(posterior: str = "diagonal") -> rp.VAE:
 
 def test_no_penalty_escapes_these_laws():
     public = {name for name in penalties.__all__ if name != "Penalty"}
-    assert public == {type(penalty).__name__ for penalty in PENALTIES.values()}
+    # the laws of the latter: test_quantised
+    assert public == {type(penalty).__name__ for penalty in (PENALTIES | QUANTISED).values()}
 
 
 @each
@@ -240,6 +251,32 @@ def test_mmd_sees_that_a_code_is_the_prior_and_that_it_is_not():
         assert float(MMD()(model.exact()(model.data(500) + 5.0), 500)) > 0.1
 
 
+def drawn(z: Tensor, *c: Tensor) -> Draw:
+    return Draw(*(MultivariateNormal(torch.zeros(z.shape[-1]), torch.eye(z.shape[-1])),) * 2, z, z[..., 0], contexts=c)
+
+
+def test_the_hsic_over_all_pairings_of_codes_and_contexts_is_zero():
+    """All 120 pairings of 5 codes with 5 contexts are one sample of independence: the mean of an unbiased estimate."""
+    z, c = torch.randn(1, 5, 2), torch.randn(5, 3)
+    values = torch.stack([HSIC()(drawn(z, c[list(order)]), 5) for order in permutations(range(5))])
+    assert float(values.std()) > 1e-3
+    assert float(values.mean()) == pytest.approx(0, abs=1e-15)
+
+
+def test_the_hsic_of_a_code_that_is_the_context_is_its_closed_form():
+    """Of two values with kernel a between them, and b between the contexts: (1 - a)(1 - b) / 4, to O(1/n)."""
+    n, t = 1000, 1.5
+    y = torch.arange(n) % 2
+    c = torch.nn.functional.one_hot(y, 2)
+    z = (t * (2.0 * y - 1)).reshape(1, n, 1)
+    a, b = math.exp(-((2 * t) ** 2) / (2 * 2.0)), math.exp(-2 / (2 * 1.0))  # the mean squared distance of contexts is 1
+    value = float(HSIC(2.0)(drawn(z, c), n))
+    assert value == pytest.approx((1 - a) * (1 - b) / 4, rel=0.01)
+    doubled = float(HSIC(2.0)(drawn(z, 1e6 * c, torch.ones(n, 1)), n))
+    assert doubled == pytest.approx(value, rel=1e-12)  # neither units nor a constant context matter
+    assert float(HSIC()(drawn(z, torch.ones(n, 2)), n)) == pytest.approx(0, abs=1e-12)
+
+
 def test_the_squared_norm_is_its_formula():
     draw = small()(torch.randn(4, 3), k=2)
     expected = sum(float(z @ z) / 2 for z in draw.z.detach().reshape(-1, 2)) / 8
@@ -252,6 +289,7 @@ def test_the_squared_norm_is_its_formula():
         (lambda: DIP("III"), "kind"),
         (lambda: DIP("I", -1.0), "diagonal"),
         (lambda: MMD("linear"), "kernel"),
+        (lambda: HSIC(0.0), "scale"),
         (lambda: MMD("rbf", ()), "scales"),
         (lambda: MMD("rbf", (1.0, -1.0)), "scales"),
         (lambda: Penalized(ELBO(), DIP(), -1.0), "must not be negative"),

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from reparam.conditional import Conditional
     from reparam.data import Dataset
     from reparam.run import load, save
-    from reparam.train import fit
+    from reparam.train import fit, fit_prior
     from reparam.vae import VAE, Draw
 
 _MODULES = {
@@ -46,12 +46,13 @@ _NAMES = {
     "Draw": "reparam.vae",
     "VAE": "reparam.vae",
     "fit": "reparam.train",
+    "fit_prior": "reparam.train",
     "load": "reparam.run",
     "save": "reparam.run",
 }
 
 __all__ = [
-    "VAE", "Conditional", "Dataset", "Draw", "__version__", "data", "distributions", "evaluate", "fit",
+    "VAE", "Conditional", "Dataset", "Draw", "__version__", "data", "distributions", "evaluate", "fit", "fit_prior",
     "likelihoods", "load", "networks", "objectives", "plots", "posteriors", "priors", "recipes", "save", "schedules",
 ]  # fmt: skip
 

@@ -3,27 +3,102 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
+from reparam.calls import Written
+from reparam.distributions import Hierarchical
+from reparam.errors import InputError
+from reparam.schedules import Schedule
 
-class Conditional(nn.Module, ABC):
+
+class Conditional(Written, nn.Module, ABC):
     """A conditional distribution: given tensors, it returns a ``torch.distributions.Distribution``.
 
     Prior, likelihood and posterior are roles that it plays:
 
     - ``prior(*c)``: batch () or (B,), event (D,)
-    - ``posterior(x, *c)``: batch (B,), event (D,), reparameterized where gradients are to pass through z
+    - ``posterior(x, *c)``: batch (B,), event (D,), best reparameterized: else its gradients are those of the score
     - ``likelihood(z, *c)``: batch ``z.shape[:-1]``, event ``x.shape[1:]``
 
-    ``*c`` are contexts; "unconditional" means that there are none of them.
+    ``*c`` are contexts; "unconditional" means that there are none of them. ``repr`` is the call that makes it.
+
+    Attributes may be schedules, such as a temperature: ``progress`` is the moment of the run (0 to 1) at which
+    to read them. Training moves it; at all other times it is the end of the run.
     """
+
+    progress: float = 1.0
 
     @abstractmethod
     def forward(self, *args: Any, **kwargs: Any) -> Distribution:
         """The distribution, given the tensors of the role: ``(*c)``, ``(z, *c)`` or ``(x, *c)``."""
+
+    def schedules(self) -> dict[str, Schedule]:
+        """Everything of this part that changes during the run, by name."""
+        return {name: part for name, part in vars(self).items() if isinstance(part, Schedule)}
+
+
+def scheduled_parts(model: nn.Module) -> list[Conditional]:
+    """The parts of a model that change during the run."""
+    return [part for part in model.modules() if isinstance(part, Conditional) and part.schedules()]
+
+
+@contextmanager
+def following(model: nn.Module) -> Iterator[Callable[[float], float]]:
+    """A function that tells the model's parts how much of the run is done, and gives it back.
+
+    After the block it is all of it.
+    """
+    parts = scheduled_parts(model)
+
+    def tell(progress: float) -> float:
+        for part in parts:
+            part.progress = progress
+        return progress
+
+    try:
+        yield tell
+    finally:
+        tell(1.0)
+
+
+class Chain(Conditional):
+    """Several layers of latents, each given the one before: priors.TopDown, posteriors.TopDown and BottomUp.
+
+    ``layers`` are conditionals in the order in which they are drawn, ``sizes`` their dimensions in the same order.
+
+    Raises:
+        InputError: unless there are as many sizes as layers; when evaluated, for a layer of another size.
+    """
+
+    def __init__(self, layers: Sequence[nn.Module], sizes: Sequence[int]) -> None:
+        super().__init__()
+        self.parts, self.sizes = nn.ModuleList(layers), tuple(sizes)
+        if len(self.parts) != len(self.sizes) or not self.sizes:
+            raise InputError(
+                f"a hierarchy needs a size for each of its layers; got {len(self.sizes)} for {len(self.parts)}"
+            )
+
+    @property
+    def layers(self) -> tuple[nn.Module, ...]:
+        """The layers, in the order in which they are drawn."""
+        return tuple(self.parts)
+
+    def chain(self, first: Distribution, *given: Tensor, upward: bool = False) -> Hierarchical:
+        """From the distribution of the first layer on, each layer is called with the one before it and ``given``."""
+        steps = [partial(_layer_at, layer, given, len(first.batch_shape)) for layer in self.layers[1:]]
+        return Hierarchical(first, steps, self.sizes, upward)
+
+
+def _layer_at(layer: nn.Module, given: tuple[Tensor, ...], rows: int, z: Tensor) -> Distribution:
+    """The layer at z (*lead, D); what is given for a batch of ``rows`` dimensions is repeated to z's lead."""
+    d: Distribution = layer(z, *(t.expand(*z.shape[:-1], *t.shape[rows:]) for t in given))
+    return d
 
 
 def apply_to_rows(net: nn.Module, z: Tensor, *c: Tensor) -> Tensor:
@@ -35,6 +110,6 @@ def apply_to_rows(net: nn.Module, z: Tensor, *c: Tensor) -> Tensor:
     Shapes: z (..., D) and c (..., *) give (..., *event).
     """
     lead = z.shape[:-1]
-    rows = [t.reshape(-1, *t.shape[len(lead) :]) for t in (z, *c)]
+    rows = [t.reshape(lead.numel(), *t.shape[len(lead) :]) for t in (z, *c)]
     out: Tensor = net(*rows)
     return out.reshape(*lead, *out.shape[1:])

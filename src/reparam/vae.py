@@ -9,8 +9,21 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution, constraints, kl_divergence
 
-from reparam.distributions import Delta, centre, element_support, sphere
+from reparam.distributions import (
+    Codewords,
+    Delta,
+    Quantized,
+    Samples,
+    centre,
+    code_vectors,
+    codes_of,
+    element_support,
+    kl_of_layers,
+    own_draws,
+    sphere,
+)  # fmt: skip
 from reparam.errors import InputError
+from reparam.numerics import log_mean_exp
 
 
 class Draw:
@@ -18,6 +31,13 @@ class Draw:
 
     Shapes: z (K, B, D); log_px, log_pz and log_qz (K, B), normalised, in nats. The last two are evaluated when they are
     first read, unless given: an ELBO with a closed form of KL needs neither, and they cost a twelfth of a small step.
+
+    ``log_shares`` (K, B) are the logarithms of the shares with which the samples stand for q: ``mean`` and
+    ``log_mean_exp`` weigh by them, and so does everything that reads a draw. None stands for 1/K each. Where all values
+    of a discrete z are listed with their probabilities, means are expectations. ``contexts`` (B, ...) are those of the
+    data, for penalties that compare z with them.
+
+    Values are always those at z. Where a relaxation of z carries gradients, it carries nothing else.
     """
 
     def __init__(
@@ -28,8 +48,11 @@ class Draw:
         log_px: Tensor,
         log_pz: Tensor | None = None,
         log_qz: Tensor | None = None,
+        log_shares: Tensor | None = None,
+        contexts: tuple[Tensor, ...] = (),
     ) -> None:
         self.q, self.p, self.z, self.log_px = q, p, z, log_px
+        self.log_shares, self.contexts = log_shares, contexts
         if log_pz is not None:
             self.log_pz = log_pz
         if log_qz is not None:
@@ -53,6 +76,31 @@ class Draw:
         """Log importance weights log p(x, z) - log q(z|x), (K, B), in nats."""
         return self.log_px + self.log_pz - self.log_qz
 
+    @property
+    def shares(self) -> Tensor | None:
+        """The shares with which the samples stand for q, (K, B), or None for 1/K each."""
+        return None if self.log_shares is None else self.log_shares.exp()
+
+    def mean(self, values: Tensor) -> Tensor:
+        """The mean of values at the samples, (K, ...) to (...), by their shares: unbiased for the mean under q."""
+        shares = self.shares
+        return values.mean(0) if shares is None else (shares * values).sum(0)
+
+    def log_mean_exp(self, log_values: Tensor) -> Tensor:
+        """log of the mean of exp(log_values) by the shares of the samples, (K, ...) to (...), without overflow."""
+        return log_mean_exp(log_values) if self.log_shares is None else (log_values + self.log_shares).logsumexp(0)
+
+    @property
+    def weights(self) -> Tensor:
+        """The importance weights, normalised over the samples, (K, B), without gradient."""
+        log_w = self.log_w.detach()
+        return (log_w if self.log_shares is None else log_w + self.log_shares.detach()).softmax(0)
+
+    @property
+    def has_path(self) -> bool:
+        """Whether gradients reach q through the samples or their shares, if with a bias: else the score is needed."""
+        return self.q.has_rsample or self.log_shares is not None or self.z.requires_grad
+
     @cached_property
     def kl_exact(self) -> Tensor | None:
         """KL(q || p) of each datum, (B,), in nats, or None where no closed form is registered."""
@@ -62,21 +110,31 @@ class Draw:
             return None
         return kl.expand(self.log_px.shape[1:])
 
+    @cached_property
+    def kl_layers(self) -> Tensor | None:
+        """What each layer of a hierarchy adds to the KL, (L, B), the top layer first, in nats; None for other latents.
+
+        Means over the samples: of KL(q(z_l | z_above) || p(z_l | z_above)) in closed form for top-down posteriors.
+        """
+        layers = kl_of_layers(self.q, self.p, self.z)
+        return None if layers is None else layers.mean(1)
+
     @property
     def kl_monte_carlo(self) -> Tensor:
         """The mean of log q(z|x) - log p(z) over the samples, (B,), in nats: unbiased for KL(q || p)."""
-        return (self.log_qz - self.log_pz).mean(0)
+        return self.mean(self.log_qz - self.log_pz)
 
     @property
     def kl(self) -> Tensor:
-        """KL(q || p), (B,), in nats: in closed form where there is one, else by Monte Carlo."""
-        exact = self.kl_exact
-        return self.kl_monte_carlo if exact is None else exact
+        """KL(q || p), (B,), in nats: in closed form, of a hierarchy by its layers, else by Monte Carlo."""
+        if (exact := self.kl_exact) is not None:
+            return exact
+        return self.kl_monte_carlo if self.kl_layers is None else self.kl_layers.sum(0)
 
     @property
     def reconstruction(self) -> Tensor:
         """The mean of log p(x|z) over the samples, (B,), in nats: unbiased for E_q[log p(x|z)]."""
-        return self.log_px.mean(0)
+        return self.mean(self.log_px)
 
 
 class VAE(nn.Module):
@@ -101,49 +159,78 @@ class VAE(nn.Module):
     def forward(self, x: Tensor, *c: Tensor, k: int = 1, check: bool = True) -> Draw:
         """K reparameterized samples of z for each datum, and everything known about them.
 
+        A posterior may draw in its own way (``draws(k)`` of its distribution): discrete ones may list all values.
         Shapes: x (B, *event), contexts (B, ...); the draw holds z (K, B, D). ``check=False`` spares the look at the
         support, for loops that have checked their data once.
 
         Raises:
             InputError: if x has another shape than the likelihood's, or values outside its support; if the posterior
-                lives elsewhere than the prior (a sphere, a simplex, positive numbers, all real ones).
+                lives elsewhere than the prior (a sphere, a simplex, positive numbers, bits, one-hot codes, all real
+                ones).
         """
         q = self.posterior(x, *c)
-        z = q.rsample((k,)) if q.has_rsample else q.sample((k,))
-        return self.at(z, x, *c, q=q, check=check)
+        samples = own_draws(q, k) or Samples(q.rsample((k,)) if q.has_rsample else q.sample((k,)))
+        return self.at(samples, x, *c, q=q, check=check)
 
-    def at(self, z: Tensor, x: Tensor, *c: Tensor, q: Distribution | None = None, check: bool = True) -> Draw:
+    def at(
+        self, samples: Tensor | Samples, x: Tensor, *c: Tensor, q: Distribution | None = None, check: bool = True
+    ) -> Draw:
         """The draw for given samples z (K, B, D), whatever they were drawn from; ``q`` spares a call of the encoder."""
+        z, log_shares, log_qz, soft = Samples(samples) if isinstance(samples, Tensor) else samples
         q = self.posterior(x, *c) if q is None else q
         p = self.prior(*c)
         check_latent(q, p)
-        p_x = self.likelihood(z, *(t.expand(z.shape[0], *t.shape) for t in c))
+        given = [t.expand(z.shape[0], *t.shape) for t in c]
+        p_x = self.likelihood(z if soft is None else soft, *given)
         if check:
             check_support(self.likelihood, p_x, x)
-        return Draw(q, p, z, p_x.log_prob(x))
+        log_px = p_x.log_prob(x)
+        if soft is not None:  # the gradient is that of the relaxation, the value is that at z
+            with torch.no_grad():
+                there = self.likelihood(z, *given).log_prob(x)
+            log_px = there + (log_px - log_px.detach())
+        return Draw(q, p, z, log_px, log_qz=log_qz, log_shares=log_shares, contexts=c)
+
+    def absorb(self, draw: Draw) -> None:
+        """Let the posterior take from a training step what no gradient brings, such as the means of a codebook.
+
+        Training calls it after each step; in evaluation mode it does nothing.
+        """
+        learn = getattr(self.posterior, "absorb", None)
+        if callable(learn) and self.posterior.training:
+            learn(draw.q)
 
     @torch.no_grad()
     def check(self, x: Tensor, *c: Tensor, columns: Sequence[str] | None = None, first_row: int = 0) -> None:
         """Refuse data that this model cannot explain: another shape, or values outside the likelihood's support.
 
         ``columns`` are names for the elements of a datum of one dimension; ``first_row`` is the number of the first
-        datum in the whole data, for the message.
+        datum in the whole data, for the message. Each datum is held against its own contexts.
 
         Raises:
             InputError: naming the place, the value, the allowed range, and what to choose instead.
         """
+        check_rows(len(x), c)
         z = _any_latent(self.prior(*(t[:1] for t in c))).to(reference(self))
-        p_x = self.likelihood(z, *(t[:1] for t in c))
-        check_support(self.likelihood, p_x, x, columns, first_row)
+        size = _CHECKED_AT_ONCE if c else max(1, len(x))
+        for start in range(0, len(x), size):
+            rows = x[start : start + size]
+            given = [t[start : start + size] for t in c]
+            p_x = self.likelihood(z.expand(len(rows), -1) if c else z, *given)
+            check_support(self.likelihood, p_x, rows, columns, first_row + start)
 
     @torch.no_grad()
     def sample(self, n: int, *c: Tensor, mean: bool = False) -> Tensor:
         """n data from the model: z from the prior and x from p(x|z), or with ``mean`` the mean of p(x|z).
 
         Shapes: contexts (n, ...); the result is (n, *event).
+
+        Raises:
+            InputError: for n below 1, or contexts that are not n.
         """
         if n < 1:
             raise InputError(f"the number of samples must be at least 1, not {n}")
+        check_rows(n, c)
         p = self.prior(*c)
         z = p.sample((n,)) if p.batch_shape == () else p.sample()
         p_x = self.likelihood(z, *c)
@@ -153,7 +240,8 @@ class VAE(nn.Module):
     def encode(self, x: Tensor, *c: Tensor) -> Tensor:
         """The mean of q(z|x) for each datum: (B, *event) to (B, D).
 
-        On a sphere it is the mean direction; where the mean has no closed form, an average over fixed noise.
+        On a sphere it is the mean direction, of a hierarchy the means layer by layer; of bits and one-hot codes, the
+        probability of each 1; where the mean has no closed form, an average over fixed noise.
         """
         return centre(self.posterior(x, *c))
 
@@ -165,8 +253,19 @@ class VAE(nn.Module):
 
     @torch.no_grad()
     def reconstruct(self, x: Tensor, *c: Tensor) -> Tensor:
-        """The mean of p(x|z) at ``encode(x)``: (B, *event) to (B, *event)."""
-        return self.decode(self.encode(x, *c), *c)
+        """The mean of p(x|z) at ``encode(x)``, or at the most probable z where z is discrete: (B, *event) each."""
+        q = self.posterior(x, *c)
+        return self.decode(centre(q) if codes_of(q) is None else q.mode, *c)
+
+
+_CHECKED_AT_ONCE = 512  # data that are decoded together, where the support may depend on contexts
+
+
+def check_rows(n: int, contexts: Sequence[Tensor]) -> None:
+    """Raise InputError unless there is one of each context for each of n data."""
+    for i, c in enumerate(contexts):
+        if c.shape[:1] != (n,):
+            raise InputError(f"{n} data, but context {i} has shape {tuple(c.shape)}: each datum needs its own")
 
 
 def check_support(
@@ -191,7 +290,7 @@ def check_support(
     row, *place = (int(i) for i in (~inside).nonzero()[0])
     value = float(x[(row, *place)])
     where = f"column {columns[place[0]]!r}" if columns and len(place) == 1 else f"element {tuple(place)}"
-    allowed = getattr(likelihood, "allowed", str(support))
+    allowed = getattr(likelihood, "allowed", None) or _words(support)
     remedy = getattr(likelihood, "remedy", "choose a likelihood whose support holds these values")
     raise InputError(
         f"{type(likelihood).__name__} explains values that are {allowed}; row {first_row + row}, {where} "
@@ -199,21 +298,32 @@ def check_support(
     )
 
 
+def _words(support: constraints.Constraint) -> str:
+    """The support in a few words, also where it holds tensors, such as a number of trials for each datum."""
+    text = " ".join(str(support).split())
+    return text if len(text) < 80 else f"within the bounds of {type(support).__name__.lstrip('_')}"
+
+
 _PLACES: tuple[tuple[str, tuple[constraints.Constraint, ...]], ...] = (
     ("all real numbers", (constraints.real, constraints.real_vector)),
     ("positive numbers", (constraints.positive, constraints.nonnegative)),
     ("shares that sum to one", (constraints.simplex,)),
     ("vectors of length one", (sphere,)),
+    ("vectors of a codebook", (code_vectors,)),
 )
 
 
 def _place(d: Distribution) -> str | None:
+    if (codes := codes_of(d)) is not None:
+        return str(codes)
     support = element_support(d)
     return next((name for name, supports in _PLACES if any(support is s for s in supports)), None)
 
 
 def _any_latent(p: Distribution) -> Tensor:
     """One value (1, D) in the support of the prior."""
+    if (codes := codes_of(p)) is not None:
+        return codes.values(0, 1, torch.empty(0))
     size = p.event_shape[-1]
     level = {"positive numbers": 1.0, "shares that sum to one": 1 / size, "vectors of length one": size**-0.5}
     return torch.full((1, size), level.get(str(_place(p)), 0.0))
@@ -222,14 +332,20 @@ def _any_latent(p: Distribution) -> Tensor:
 def check_latent(q: Distribution, p: Distribution) -> None:
     """Raise InputError where posterior and prior are known to live in different places: their KL would be infinite.
 
-    Supports that are none of the four known ones are left to the caller.
+    Supports that are none of the known ones are left to the caller.
     """
     here, there = _place(q), _place(p)
     if here is not None and there is not None and here != there:
         raise InputError(
             f"the posterior gives {here} and the prior expects {there}: choose two with one support, such as "
-            "VonMisesFisher with SphereUniform, Dirichlet or LogisticNormal with Dirichlet, Gamma with Gamma, or any "
-            "Gaussian with StandardNormal"
+            "VonMisesFisher with SphereUniform, Dirichlet or LogisticNormal with Dirichlet, Gamma with Gamma, "
+            "Categorical with Categorical or Autoregressive, Bernoulli with Bernoulli, VectorQuantized with Codes, or "
+            "any Gaussian with StandardNormal"
+        )
+    if isinstance(q, Quantized) and isinstance(p, Codewords) and q.book is not p.book:
+        raise InputError(
+            "the posterior gives codes of another codebook than the prior expects: give priors.Codes the very "
+            "posterior of the model"
         )
 
 

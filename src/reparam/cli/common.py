@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 
+from reparam.cli.options import RowsOptions
 from reparam.data import Dataset, Schema, read
 from reparam.errors import InputError, RunFolderError
 from reparam.run import Run, open_run
@@ -37,9 +38,11 @@ def opened(folder: str) -> tuple[Run, Schema]:
     return run, run.schema
 
 
-def dataset(schema: Schema, path: str, labels: str | None, binarize: str | None) -> Dataset:
-    """The data of a file in the units of the run."""
-    return schema.dataset(read(path, labels), binarize)
+def opened_with_data(options: RowsOptions) -> tuple[Run, Schema, Dataset]:
+    """A run with its schema, and the data of a file in its units."""
+    run, schema = opened(options.run)
+    source = read(options.data, options.labels, [c.name for c in schema.contexts or ()])
+    return run, schema, schema.dataset(source, options.binarize)
 
 
 def check_seed(seed: int) -> int:

@@ -8,17 +8,25 @@ import time
 from typing import Any
 
 from reparam import seeding
-from reparam.cli.common import check_seed, dataset, opened, prepare, say, writable
+from reparam.cli.common import check_seed, opened_with_data, prepare, say, writable
 from reparam.cli.options import EvaluateOptions, ScoreOptions
 from reparam.cli.output import TABLES, write_columns
 from reparam.data import Dataset, Schema
 from reparam.distributions import element_support
-from reparam.evaluate import Estimate, active_units, bits_per_dim, elbo_terms, log_likelihood, objective_value
+from reparam.evaluate import (
+    Estimate,
+    active_units,
+    bits_per_dim,
+    elbo_terms,
+    kl_per_layer,
+    log_likelihood,
+    objective_value,
+)
 from reparam.evaluate import encode as posterior_means
 from reparam.objectives import Reconstruction
 from reparam.posteriors import Point
 from reparam.train import Progress
-from reparam.vae import VAE
+from reparam.vae import VAE, reference
 
 _ELBO_K = 20  # samples of the ELBO: enough that its noise does not lift it above the log-likelihood on few rows
 
@@ -26,8 +34,7 @@ _ELBO_K = 20  # samples of the ELBO: enough that its noise does not lift it abov
 def evaluate(options: EvaluateOptions) -> int:
     """``reparam evaluate``."""
     prepare(options.threads)
-    run, schema = opened(options.run)
-    data = dataset(schema, options.data, options.labels, options.binarize)
+    run, schema, data = opened_with_data(options)
     numbers = measure(run.vae, data, schema, options.k, options.method, check_seed(options.seed))
     if options.json:
         print(json.dumps({name: _plain(value) for name, value in numbers.items()}))
@@ -40,8 +47,7 @@ def score(options: ScoreOptions) -> int:
     """``reparam score``."""
     prepare()
     path = writable(options.out, TABLES)
-    run, schema = opened(options.run)
-    data = dataset(schema, options.data, options.labels, options.binarize)
+    run, _, data = opened_with_data(options)
     estimate = likelihood_of(run.vae, data, options.k, options.method, check_seed(options.seed))
     write_columns(path, {"log_likelihood": estimate.per_datum.numpy(), "ess": estimate.ess.numpy()})
     say(f"log p(x) of {len(data)} rows in {path}: mean {estimate.value:.3f} nats")
@@ -70,8 +76,10 @@ def measure(vae: VAE, data: Dataset, schema: Schema, k: int | None, method: str,
             "reconstruction": terms.reconstruction.value,
             "kl": terms.kl.value,
         }
+        if layers := kl_per_layer(vae, data, min(k or 1, _ELBO_K), seed):
+            numbers["kl_layers"] = [layer.value for layer in layers]
     likelihood = likelihood_of(vae, data, k, method, seed)
-    units = 0.0 if _is_discrete(vae) else schema.log_units()
+    units = 0.0 if _is_discrete(vae, data) else schema.log_units()
     return numbers | {
         "log_likelihood": likelihood.value,
         "stderr": likelihood.stderr,
@@ -80,15 +88,21 @@ def measure(vae: VAE, data: Dataset, schema: Schema, k: int | None, method: str,
         "ess": float(likelihood.ess.mean()),
         "bits_per_dim": bits_per_dim(likelihood.value, data.event_shape, units),
         "active_units": active_units(posterior_means(vae, data, seed)),
-        "latent_dim": vae.prior().event_shape[-1],
+        "latent_dim": latent_dim(vae, data),
         "n": len(data),
         "seconds": round(time.monotonic() - started, 3),
     }
 
 
-def _is_discrete(vae: VAE) -> bool:
+def latent_dim(vae: VAE, data: Dataset) -> int:
+    """The dimensions of z."""
+    return int(vae.prior(*data.contexts_of(slice(0, 1), reference(vae))).event_shape[-1])
+
+
+def _is_discrete(vae: VAE, data: Dataset) -> bool:
+    c = data.contexts_of(slice(0, 1), reference(vae))
     with seeding.seeded(0):
-        p_x = vae.likelihood(vae.prior().sample((1,)))
+        p_x = vae.likelihood(vae.prior(*c).sample((1,)).reshape(1, -1), *c)
     support = element_support(p_x)
     return support is not None and bool(support.is_discrete)
 
@@ -114,7 +128,7 @@ def table(numbers: dict[str, Any], rows: int) -> str:
         )
         return f"  {name:<16}{shown:>20}  {said}"
 
-    n = numbers
+    n, layers = numbers, numbers.get("kl_layers", [])
     return "\n".join(
         [
             f"{rows} rows, nats per datum; ± is one standard error",
@@ -122,6 +136,10 @@ def table(numbers: dict[str, Any], rows: int) -> str:
             line("ELBO", n["elbo"], "the evidence lower bound, reconstruction - KL", n["elbo_stderr"]),
             line("reconstruction", n["reconstruction"], "expected log p(x|z)"),
             line("KL", n["kl"], "what z tells about x beyond the prior"),
+            *(
+                line(f"KL of z_{len(layers) - i}", kl, "what this layer adds" if i else "the top layer")
+                for i, kl in enumerate(layers)
+            ),
             line("bits per dim", n["bits_per_dim"], "of each element, per unit of the data: smaller is better"),
             f"  {'active units':<16}{n['active_units']:>20}  of {n['latent_dim']} latent dimensions",
             f"  {'seconds':<16}{n['seconds']:>20.1f}",

@@ -55,8 +55,8 @@ def _run(words: Sequence[str]) -> int:
     from reparam.cli.parser import parse
 
     options_class, module = COMMANDS[command]
-    options = parse(command, options_class, words[1:])
     warnings.showwarning = _show_warning
+    options = parse(command, options_class, words[1:])
     _let_threads_sleep()
     status: int = getattr(importlib.import_module(module), command)(options)
     sys.stdout.flush()

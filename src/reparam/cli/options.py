@@ -25,122 +25,179 @@ _LIKELIHOOD = (  # data.schema.LIKELIHOODS, which would import numpy and torch f
     "discretized_logistic_mixture, gaussian, laplace, student_t, log_normal, beta, poisson, negative_binomial, "
     "zero_inflated_poisson, zero_inflated_negative_binomial, multinomial, categorical or ordinal"
 )
+_GIVEN = "the contexts of a conditional model: batch=a,dose=0.5"
 _SEED = "decides all randomness: 0 to 2**32 - 1"
-_K = "samples of z for each row"
+_OUT = "where to: .npy .npz .csv .parquet"
+_OUT_PICTURE = _OUT + ", or .png for a grid of images"
+_LIKELIHOODS, _LATENTS = "likelihood p(x|z)", "latents: posterior q(z|x) and prior p(z)"
 
 
-@dataclass
+@dataclass(kw_only=True)
 class TrainOptions:
     """Train a model on your data and leave a run folder with its report."""
 
     data: str = required(_DATA, positional=True)
     out: str = required("the run folder to make")
-    labels: str | None = option(None, "a file with a label for each row, or a column to leave out as label")
-    likelihood: str = option("auto", _LIKELIHOOD)
-    binarize: str | None = option(None, "grey values to 0 and 1: dynamic (a fresh draw at each visit) or threshold")
-    pixel_max: float | None = option(None, "the value of white, where grey values are whole numbers")
-    scale: str = option("auto", "of real data or grey levels: a number, shared, elementwise or predicted")
-    posterior: str = option("diagonal", "diagonal, full (covariance) or point (a plain autoencoder)")
-    network: str = option("mlp", "mlp or conv")
-    hidden: list[int] | None = option(None, "sizes of the hidden layers of mlp: 400,200; 400 unless given")
-    channels: list[int] | None = option(None, "channels of the stages of conv: 32,64 unless given")
-    activation: str = option("relu", "relu, tanh, silu, gelu, elu or softplus")
-    latent_dim: int = option(10, "dimensions of the latent space; 2 can be drawn as a map")
-    recipe: str | None = option(None, "a model of a paper with its objective, from: reparam recipes")
-    objective: str = option("auto", "elbo, iwae or reconstruction; auto is elbo, or reconstruction for point")
-    k: int | None = option(None, "samples of z in the objective: 1, or 5 for iwae, unless given")
-    beta: float = option(1.0, "the weight of the KL in elbo; at 1 it is the evidence lower bound")
-    epochs: int = option(50, "passes over the data, at most")
-    batch_size: int = option(128, "rows in a step")
-    lr: float = option(1e-3, "learning rate of Adam")
-    validation: float = option(0.05, "share of the rows held out to choose the best epoch; 0 holds out none")
-    patience: int = option(10, "stop after so many epochs without a better validation objective")
-    seed: int = option(0, _SEED)
-    threads: int | None = option(None, "threads of torch; unless given all cores, or one if the model is small")
     overwrite: bool = option(False, "replace a run that is in the folder already")
+    recipe: str | None = option(None, "a model of a paper with its objective, from: reparam recipes")
+
+    labels: str | None = option(
+        None, "a file with a label for each row, or a column to leave out as label", group="data"
+    )
+    context: str | None = option(
+        None, "columns or arrays that the model is conditional on: batch,dose; or: labels", group="data"
+    )
+    binarize: str | None = option(
+        None, "grey values to 0 and 1: dynamic (a fresh draw at each visit) or threshold", group="data"
+    )
+    pixel_max: float | None = option(None, "the value of white, where grey values are whole numbers", group="data")
+
+    likelihood: str = option("auto", _LIKELIHOOD, group=_LIKELIHOODS)
+    scale: str = option(
+        "auto", "of real data or grey levels: a number, shared, elementwise or predicted", group=_LIKELIHOODS
+    )
+    dispersion: str = option(
+        "auto", "theta of negative_binomial: a number, shared, elementwise or predicted", group=_LIKELIHOODS
+    )
+    components: int | None = option(
+        None, "of discretized_logistic_mixture (5 unless given), and of the prior mixture", group=_LIKELIHOODS
+    )
+
+    latent_dim: int = option(10, "dimensions of the latent space; 2 can be drawn as a map", group=_LATENTS)
+    posterior: str = option(
+        "auto",
+        "diagonal (what auto is), full, lowrank, laplace, flow, logistic_normal, dirichlet, gamma, vmf or point (a "
+        "plain autoencoder)",
+        group=_LATENTS,
+    )
+    prior: str = option(
+        "auto",
+        "standard_normal, mixture, vamp, flow, dirichlet, gamma or sphere_uniform; auto fits the posterior",
+        group=_LATENTS,
+    )
+    rank: int | None = option(None, "columns of the factor of lowrank: 2 unless given", group=_LATENTS)
+    pseudo_inputs: int | None = option(
+        None, "of the prior vamp, from rows drawn by the seed: 500 unless given", group=_LATENTS
+    )
+    transforms: int | None = option(None, "maps of a flow: 2 unless given", group=_LATENTS)
+    flow_kind: str | None = option(None, "affine (unless given) or spline", group=_LATENTS)
+    concentration: float | None = option(None, "of the priors dirichlet and gamma: 1 unless given", group=_LATENTS)
+
+    network: str = option("mlp", "mlp, conv, or resnet (conv with residual stages)", group="networks")
+    residual: bool = option(False, "add the input of each hidden layer to its output", group="networks")
+    gated: bool = option(False, "gates in place of activations", group="networks")
+    norm: str | None = option(None, "normalise hidden layers: layer for mlp, group for conv", group="networks")
+    hidden: list[int] | None = option(
+        None, "sizes of the hidden layers of mlp: 400,200; 400 unless given", group="networks"
+    )
+    channels: list[int] | None = option(None, "channels of the stages of conv: 32,64 unless given", group="networks")
+    activation: str = option("relu", "relu, tanh, silu, gelu, elu or softplus", group="networks")
+
+    objective: str = option(
+        "auto", "elbo, iwae or reconstruction; auto is elbo, or reconstruction for point", group="objective"
+    )
+    k: int | None = option(None, "samples of z in the objective: 1, or 5 for iwae, unless given", group="objective")
+    beta: float = option(1.0, "the weight of the KL in elbo; at 1 it is the evidence lower bound", group="objective")
+
+    epochs: int = option(50, "passes over the data, at most", group="training")
+    batch_size: int = option(128, "rows in a step", group="training")
+    lr: float = option(1e-3, "learning rate of Adam", group="training")
+    validation: float = option(
+        0.05, "share of the rows held out to choose the best epoch; 0 holds out none", group="training"
+    )
+    patience: int = option(10, "stop after so many epochs without a better validation objective", group="training")
+    seed: int = option(0, _SEED, group="training")
+    threads: int | None = option(
+        None, "threads of torch; unless given all cores, or one if the model is small", group="training"
+    )
+    retries: int = option(
+        0, "how often to go back and on at half the learning rate after a step that is not finite", group="training"
+    )
+    checkpoint_seconds: float = option(
+        60.0, "how often the state of the run is written, in the background", group="training"
+    )
 
 
-@dataclass
-class ResumeOptions:
+@dataclass(kw_only=True)
+class _Run:
+    run: str = required(_RUN, positional=True)
+
+
+@dataclass(kw_only=True)
+class _Drawn(_Run):
+    seed: int = option(0, _SEED)
+
+
+@dataclass(kw_only=True)
+class RowsOptions(_Drawn):
+    """What the commands that read rows of data by a run have in common."""
+
+    data: str = required(_DATA, positional=True)
+    binarize: str | None = option(None, "dynamic or threshold; as in training unless given")
+    labels: str | None = option(None, "a column to leave out as label")
+
+
+@dataclass(kw_only=True)
+class _Scored(RowsOptions):
+    k: int | None = option(None, "samples of z for each row: 5000 unless given, or 16 chains for ais")
+    method: str = option("auto", "importance, mixture, prior, ais or exact; auto is importance, or prior for point")
+
+
+@dataclass(kw_only=True)
+class ResumeOptions(_Run):
     """Go on with a run that was interrupted or killed: the same bits as if it had not been."""
 
-    run: str = required(_RUN, positional=True)
     epochs: int | None = option(None, "a new number of epochs in all")
 
 
-@dataclass
-class EvaluateOptions:
+@dataclass(kw_only=True)
+class EvaluateOptions(_Scored):
     """Say how good a model is on data: bound, its terms, and log-likelihood, in nats per datum."""
 
-    run: str = required(_RUN, positional=True)
-    data: str = required(_DATA, positional=True)
-    k: int | None = option(None, _K + " in the log-likelihood: 5000 unless given, or 16 chains for ais")
-    method: str = option("auto", "importance, mixture, prior, ais or exact; auto is importance, or prior for point")
-    binarize: str | None = option(None, "dynamic or threshold; as in training unless given")
-    labels: str | None = option(None, "a column to leave out as label")
-    seed: int = option(0, _SEED)
     json: bool = option(False, "print one JSON object")
     threads: int | None = option(None, "threads of torch; all cores unless given")
 
 
-@dataclass
-class SampleOptions:
+@dataclass(kw_only=True)
+class SampleOptions(_Drawn):
     """Draw data from the model: z from the prior, then x from p(x|z)."""
 
-    run: str = required(_RUN, positional=True)
-    out: str = required("where to: .npy .npz .csv .parquet, or .png for a grid of images")
+    out: str = required(_OUT_PICTURE)
     n: int = option(64, "how many", short="-n")
     mean: bool = option(False, "give the mean of p(x|z) instead of a draw from it")
-    seed: int = option(0, _SEED)
+    given: str | None = option(None, _GIVEN)
 
 
-@dataclass
-class EncodeOptions:
+@dataclass(kw_only=True)
+class EncodeOptions(RowsOptions):
     """Write the mean of q(z|x) of each row: its place in the latent space."""
 
-    run: str = required(_RUN, positional=True)
-    data: str = required(_DATA, positional=True)
-    out: str = required("where to: .npy .npz .csv .parquet")
-    binarize: str | None = option(None, "dynamic or threshold; as in training unless given")
-    labels: str | None = option(None, "a column to leave out as label")
-    seed: int = option(0, _SEED)
+    out: str = required(_OUT)
 
 
-@dataclass
-class DecodeOptions:
+@dataclass(kw_only=True)
+class DecodeOptions(_Drawn):
     """Write the mean of p(x|z) for each row of latents."""
 
-    run: str = required(_RUN, positional=True)
     latents: str = required("an array (rows, latent dimensions): .npy .npz .csv .parquet", positional=True)
-    out: str = required("where to: .npy .npz .csv .parquet, or .png for a grid of images")
+    out: str = required(_OUT_PICTURE)
     sample: bool = option(False, "draw from p(x|z) instead of giving its mean")
-    seed: int = option(0, _SEED)
+    given: str | None = option(None, _GIVEN)
 
 
-@dataclass
-class ReconstructOptions:
+@dataclass(kw_only=True)
+class ReconstructOptions(RowsOptions):
     """Write what the model makes of each row: the mean of p(x|z) at the mean of q(z|x)."""
 
-    run: str = required(_RUN, positional=True)
-    data: str = required(_DATA, positional=True)
-    out: str = required("where to: .npy .npz .csv .parquet, or .png for a grid of images")
-    binarize: str | None = option(None, "dynamic or threshold; as in training unless given")
-    labels: str | None = option(None, "a column to leave out as label")
-    seed: int = option(0, _SEED)
+    out: str = required(_OUT_PICTURE)
+    given: str | None = option(None, _GIVEN + "; decode with these instead of each row's own")
 
 
-@dataclass
-class ScoreOptions:
+@dataclass(kw_only=True)
+class ScoreOptions(_Scored):
     """Write log p(x) of each row, in nats, with the effective sample size of its estimate."""
 
-    run: str = required(_RUN, positional=True)
-    data: str = required(_DATA, positional=True)
     out: str = required("where to: .npy (scores alone) .npz .csv .parquet")
-    k: int | None = option(None, _K + ": 5000 unless given, or 16 chains for ais")
-    method: str = option("auto", "importance, mixture, prior, ais or exact; auto is importance, or prior for point")
-    binarize: str | None = option(None, "dynamic or threshold; as in training unless given")
-    labels: str | None = option(None, "a column to leave out as label")
-    seed: int = option(0, _SEED)
 
 
 @dataclass

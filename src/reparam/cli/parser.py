@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import re
+import tomllib
+import warnings
 from argparse import SUPPRESS, Action
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any, get_type_hints
 
 from jsonargparse import ActionConfigFile, ArgumentError, ArgumentParser, DefaultHelpFormatter
 
+from reparam.cli.options import COMMANDS
 from reparam.errors import InputError, nearest
 
 
@@ -22,8 +27,10 @@ def parse(command: str, options: type, words: Sequence[str]) -> Any:
         SystemExit: after printing help.
     """
     parser = _parser(command, options, words)
+    words = _defaults_of_a_run(parser, options, list(words))
     try:
-        found = parser.parse_args(list(words))
+        with environment(options):
+            found = parser.parse_args(words)
     except ArgumentError as error:
         raise InputError(_one_line(str(error), command, options)) from None
     return options(**{f.name: getattr(found, f.name) for f in fields(options)})
@@ -61,20 +68,23 @@ def _parser(command: str, options: type, words: Sequence[str]) -> ArgumentParser
         formatter_class=_Help,
     )
     if command == "train":
-        parser.add_argument("--config", action=ActionConfigFile, help="a TOML or YAML file of these options")
-    hints = get_type_hints(options)
-    for f in fields(options):
-        kind, text = hints[f.name], f.metadata["help"]
+        parser.add_argument(
+            "--config", action=ActionConfigFile, help="a TOML or YAML file of these options, or of a run"
+        )
+    hints, groups = get_type_hints(options), dict[str, Any]({"": parser})
+    for f in sorted(fields(options), key=lambda f: f.name != "run"):  # the run is the first of the positional ones
+        kind, text, group = hints[f.name], f.metadata["help"], f.metadata.get("group", "")
+        place = groups[group] if group in groups else groups.setdefault(group, parser.add_argument_group(group))
         if f.metadata.get("positional"):
-            parser.add_argument(f.name, type=kind, help=text, metavar=f.name.upper())
+            place.add_argument(f.name, type=kind, help=text, metavar=f.name.upper())
         elif kind is bool:
-            parser.add_argument(_flag(f.name), action="store_true", help=text)
+            place.add_argument(_flag(f.name), action="store_true", help=text)
         else:
             is_required = f.default is MISSING and f.default_factory is MISSING
             default = None if f.default is MISSING else f.default
             default = default if f.default_factory is MISSING else f.default_factory()
             names = [f.metadata["short"]] if "short" in f.metadata else []
-            parser.add_argument(
+            place.add_argument(
                 *names, _flag(f.name), type=sizes if kind in (list[int], list[int] | None) else kind, default=default,
                 required=is_required, help=text, metavar=f.name.upper(),
             )  # fmt: skip
@@ -97,6 +107,62 @@ def _config_file(words: Sequence[str]) -> Path | None:
             raise InputError(f"no such configuration file: {path}")
         return path
     return None
+
+
+_NOT_REUSED = ("data", "out", "overwrite", "threads")  # what a new run has of its own
+
+
+def _defaults_of_a_run(parser: ArgumentParser, options: type, words: list[str]) -> list[str]:
+    """Take the options in the ``config.toml`` of a run as defaults; return the words without that file."""
+    path = _config_file(words)
+    if path is None or path.suffix != ".toml":
+        return words
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return words  # the parser says what is wrong with it
+    if "format" not in table or "model" not in table:
+        return words
+    if not isinstance(found := table.get("options"), dict):
+        raise InputError(f"{path} is of a run that was made in Python: it has no options of this command")
+    unused = {"channels" if found.get("network", "mlp") == "mlp" else "hidden", *_NOT_REUSED}
+    unused |= {"objective", "k", "beta"} if "recipe" in found else set()  # the recipe brings them
+    known = {f.name for f in fields(options)}
+    if strange := sorted(found.keys() - known):
+        raise InputError(
+            f"the configuration file has an option {strange[0]!r} that is none: {nearest(strange[0], known)}"
+        )
+    parser.set_defaults({name: value for name, value in found.items() if name not in unused})
+    at = next(i for i, word in enumerate(words) if word == "--config" or word.startswith("--config="))
+    return words[:at] + words[at + (2 if words[at] == "--config" else 1) :]
+
+
+_TRUE, _FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
+
+
+@contextmanager
+def environment(options: type) -> Iterator[None]:
+    """Environment variables in the spelling of the parser.
+
+    Raises:
+        InputError: for a misspelt variable, or a switch that is neither on nor off.
+    """
+    known = {f"REPARAM_{f.name.upper()}" for cls, _ in COMMANDS.values() for f in fields(cls)} | {"REPARAM_DEBUG"}
+    for name in sorted(n for n in os.environ if n.startswith("REPARAM_") and n not in known):
+        words = nearest(name[8:], (n[8:] for n in known))
+        if words.startswith("did you mean"):  # a name that is like none of them may be anybody's
+            raise InputError(f"no option has the environment variable {name}: {words}")
+        warnings.warn(f"no option has the environment variable {name}: it is not read", stacklevel=1)
+    switches = [n for n in known & os.environ.keys() if get_type_hints(options).get(n[8:].lower()) is bool]
+    before = {name: os.environ[name] for name in switches}
+    for name, value in before.items():
+        if value.lower() not in (*_TRUE, *_FALSE):
+            raise InputError(f"{name} takes 1 or 0, yes or no, not {value!r}")
+    try:
+        os.environ.update({name: str(value.lower() in _TRUE).lower() for name, value in before.items()})
+        yield
+    finally:
+        os.environ.update(before)
 
 
 def _one_line(message: str, command: str, options: type) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -21,8 +21,8 @@ from reparam.errors import InputError, RunFolderError, nearest
 from reparam.objectives import ELBO, IWAE, Objective, Reconstruction
 from reparam.recipes import Recipe
 from reparam.report import write_report
-from reparam.run import CONFIG, read_config
-from reparam.train import History, fit
+from reparam.run import CONFIG, FolderLock, read_config
+from reparam.train import History, checkpoint, fit
 from reparam.train.checks import split
 from reparam.vae import VAE
 
@@ -32,6 +32,7 @@ _OWN_FOLDERS = ("checkpoints", "figures")
 # The report's likelihood comes from a few held-out rows, so that it costs seconds; `evaluate` is for all of them.
 _REPORT_ROWS, _REPORT_K = 1000, 200
 _SCALED = (*recipes.STANDARDIZED, "log_normal", "discretized_logistic")
+_DISPERSED = ("negative_binomial", "zero_inflated_negative_binomial")
 _SMALL_STEP = 1 << 24  # multiplications and additions of a step, forward, below which one thread is about as fast
 
 
@@ -40,12 +41,13 @@ def train(options: TrainOptions) -> int:
     prepare(options.threads)
     folder = Path(options.out)
     _refuse_folder(folder, options.overwrite)
-    source = read(options.data, options.labels)
+    source = read(options.data, options.labels, context_names(options))
     plan, schema, notes = resolve(options, source)
 
     def accept() -> None:
-        if plan.overwrite:
-            clear(folder)
+        if plan.overwrite and folder.exists():
+            with FolderLock(folder):  # not from under a run that is still training
+                clear(folder)
         for note in notes:
             say(note)
 
@@ -67,36 +69,39 @@ def resume(options: ResumeOptions) -> int:
         raise RunFolderError(f"{options.run} has no schema.json to be read: restore it, or train again") from error
     except TypeError as error:
         raise RunFolderError(f"{Path(options.run) / CONFIG} is damaged: {error}") from error
-    if not (Path(options.run) / "checkpoints" / "last.safetensors").exists():
+    if not checkpoint.exists(Path(options.run)):
         say("the run has no checkpoint yet: it starts from the beginning")
     if options.epochs is not None:
         plan = replace(plan, epochs=options.epochs)
-    return _train(plan, read(plan.data, plan.labels), schema, Path(options.run), resume=True)
+    return _train(plan, read(plan.data, plan.labels, context_names(plan)), schema, Path(options.run), resume=True)
+
+
+def context_names(options: TrainOptions) -> list[str]:
+    """The names of the contexts, which commas separate."""
+    return [name.strip() for name in options.context.split(",")] if options.context else []
 
 
 def resolve(options: TrainOptions, source: Source) -> tuple[TrainOptions, Schema, list[str]]:
     """The options with every automatic value decided, the schema of the data, and what to tell the person."""
+    chosen = _check_recipe(options)
+    options = replace(options, **chosen)
+    posterior, prior = _latents(options)
     schema, likelihood, notes = infer(source, options.likelihood, options.binarize, options.pixel_max)
     objective = options.objective
     if options.recipe is not None:
-        _check_recipe(options)
         objective = options.recipe
     elif objective == "auto":
-        objective = "reconstruction" if options.posterior == "point" else "elbo"
+        objective = "reconstruction" if posterior == "point" else "elbo"
     elif objective not in OBJECTIVES:
         raise InputError(f"unknown objective {objective!r}: {nearest(objective, ('auto', *OBJECTIVES))}")
     if options.beta != 1.0 and objective != "elbo" and options.recipe is None:
         raise InputError(f"beta weighs the KL of elbo; the objective {objective} has none")
     if not 0 <= options.validation < 1:
         raise InputError(f"validation must be 0 or a share of the rows below 1, not {options.validation:g}")
-    scale = options.scale
-    if scale == "auto":
-        scale = "elementwise" if len(schema.event_shape) == 1 else "shared"
-    elif likelihood not in _SCALED:
-        raise InputError(f"the likelihood {likelihood} has no scale: leave --scale out, or choose gaussian")
-
-    if options.network == "conv" and options.hidden is not None:
-        raise InputError("--hidden is for the network mlp; conv takes --channels")
+    scale = _second(options.scale, likelihood, "scale", _SCALED, schema)
+    dispersion = _second(options.dispersion, likelihood, "dispersion", _DISPERSED, schema)
+    if options.network != "mlp" and options.hidden is not None:
+        raise InputError(f"--hidden is for the network mlp; {options.network} takes --channels")
     if options.network == "mlp" and options.channels is not None:
         raise InputError("--channels is for the network conv; mlp takes --hidden")
     plan = replace(
@@ -107,9 +112,12 @@ def resolve(options: TrainOptions, source: Source) -> tuple[TrainOptions, Schema
         labels=_absolute(options.labels) if options.labels and Path(options.labels).exists() else options.labels,
         likelihood=likelihood,
         objective=objective,
+        posterior=posterior,
+        prior=prior,
         scale=scale,
-        hidden=options.hidden if options.hidden is not None else [400],
-        channels=options.channels if options.channels is not None else [32, 64],
+        dispersion=dispersion,
+        hidden=options.hidden if options.hidden is not None or options.network != "mlp" else [400],
+        channels=options.channels if options.channels is not None or options.network == "mlp" else [32, 64],
         k=options.k if options.k is not None else 5 if objective == "iwae" else 1,
         binarize=schema.binarize,
         pixel_max=schema.pixel_max,
@@ -118,11 +126,43 @@ def resolve(options: TrainOptions, source: Source) -> tuple[TrainOptions, Schema
     return plan, schema, notes
 
 
-def _check_recipe(options: TrainOptions) -> None:
+def _second(given: str, likelihood: str, name: str, families: Sequence[str], schema: Schema) -> str:
+    """The scale or dispersion, decided where it is auto and the likelihood has one."""
+    if likelihood not in families:
+        if given != "auto":
+            raise InputError(f"the likelihood {likelihood} has no {name}: leave --{name} out, or choose {families[0]}")
+        return given
+    return given if given != "auto" else "elementwise" if len(schema.event_shape) == 1 else "shared"
+
+
+def _check_recipe(options: TrainOptions) -> dict[str, Any]:
+    """What the recipe, if there is one, chooses itself."""
+    if options.recipe is None:
+        return {}
     if options.recipe not in recipes.RECIPES:
         raise InputError(f"unknown recipe {options.recipe!r}: {nearest(str(options.recipe), recipes.RECIPES)}")
     if (options.objective, options.k, options.beta) != ("auto", None, 1.0):
         raise InputError(f"the recipe {options.recipe} brings its own objective: leave out --objective, --k and --beta")
+    chosen = recipes.CHOICES.get(options.recipe, {})
+    for name, value in chosen.items():
+        if getattr(options, name) not in ("auto", value):
+            raise InputError(f"the recipe {options.recipe} brings the {name} {value}: leave out --{name}")
+    return chosen
+
+
+def _latents(options: TrainOptions) -> tuple[str, str]:
+    """The names of posterior and prior, with options that they have."""
+    posterior = "diagonal" if options.posterior == "auto" else options.posterior
+    prior, _ = recipes.latent_options(
+        posterior, None if options.prior == "auto" else options.prior, _given(options),
+        taken=("components",),  # whether the likelihood has them is seen when it is known
+    )  # fmt: skip
+    return posterior, prior
+
+
+def _given(plan: TrainOptions) -> dict[str, Any]:
+    """The options of the latents that were given."""
+    return {name: value for name in recipes.OPTIONS if (value := getattr(plan, name)) is not None}
 
 
 def _absolute(path: str) -> str:
@@ -133,13 +173,21 @@ def build(plan: TrainOptions, data: Dataset) -> Recipe:
     """The model of these options, with weights that the seed decides, and its objective."""
     if len(data) < 2:
         raise InputError("training needs at least 2 rows; the data have 1")
-    details = _details(plan, data)
+    details = _details(plan, data) | _given(plan)
     details |= {
         "likelihood": plan.likelihood, "posterior": plan.posterior, "network": plan.network,
         "hidden": plan.hidden or [], "channels": plan.channels or [], "activation": plan.activation,
+        "residual": plan.residual, "gated": plan.gated, "norm": plan.norm,
     }  # fmt: skip
+    if plan.prior != "auto":  # as runs have it that were made before there was a choice
+        details["prior"] = plan.prior
+    if data.contexts:
+        details["context"] = sum(c[0].numel() for c in data.contexts)
     with seeding.seeded(plan.seed):
+        if plan.prior == "vamp":
+            details["pseudo_inputs"] = _pseudo_inputs(plan, data)
         if plan.recipe is not None:
+            details = {n: v for n, v in details.items() if n not in recipes.CHOICES.get(plan.recipe, {})}
             return recipes.RECIPES[plan.recipe](data.event_shape, plan.latent_dim, **details)
         return Recipe(recipes.vae(data.event_shape, plan.latent_dim, **details), objective_of(plan))
 
@@ -155,9 +203,19 @@ def _details(plan: TrainOptions, data: Dataset) -> dict[str, Any]:
         details["classes"] = max(2, int(data.x.max()) + 1)
     if plan.likelihood.startswith("discretized_logistic") and data.pixel_max:
         details["levels"] = round(data.pixel_max) + 1
-    if plan.likelihood.endswith("negative_binomial"):
-        details["dispersion"] = "elementwise" if len(data.event_shape) == 1 else "shared"
+    if plan.likelihood in _DISPERSED:
+        auto = "elementwise" if len(data.event_shape) == 1 else "shared"  # in runs made before there was a choice
+        details["dispersion"] = auto if plan.dispersion == "auto" else _scale(plan.dispersion)
     return details | {"mean": _mean(data.x) / (data.pixel_max or 1.0)}
+
+
+def _pseudo_inputs(plan: TrainOptions, data: Dataset) -> Tensor:
+    """Rows of the training part, drawn by the seed, as a step reads them."""
+    rows = split(data, plan.validation or None, plan.seed)[0]
+    count = recipes.OPTIONS["pseudo_inputs"] if plan.pseudo_inputs is None else plan.pseudo_inputs
+    if count < 1:
+        raise InputError(f"--pseudo-inputs must be at least 1, not {count}")
+    return data.visit(recipes.draw_rows(rows.x, count, plan.seed), torch.empty(0))
 
 
 def _scale(text: str) -> float | str:
@@ -213,7 +271,8 @@ def _train(
     history = fit(
         vae, data, objective=objective, epochs=plan.epochs, batch_size=plan.batch_size, lr=plan.lr, seed=plan.seed,
         validation=share, patience=plan.patience if share else None, out=folder, resume=resume, schema=schema,
-        config={"options": asdict(plan)}, progress=True, on_start=on_start,
+        config={"options": asdict(plan)}, progress=True, on_start=on_start, retries=plan.retries,
+        checkpoint_seconds=plan.checkpoint_seconds,
     )  # fmt: skip
     if history.stopped == "interrupted":
         say(f"interrupted; {folder} holds the best weights so far; go on with: reparam resume {folder}")

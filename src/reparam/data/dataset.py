@@ -106,6 +106,11 @@ class Dataset:
         keys = seeding.row_keys(x, seed, "binarize")
         return (seeding.uniform(keys, tuple(x.shape[1:]), x) < x).to(x.dtype)
 
+    def contexts_of(self, rows: Any, like: Tensor) -> tuple[Tensor, ...]:
+        """The contexts of these rows as a model reads them: real numbers in its dtype, others as they are."""
+        chosen = (c[rows].to(like.device) for c in self.contexts)
+        return tuple(c.to(like.dtype) if c.is_floating_point() else c for c in chosen)
+
     def fingerprint(self) -> str:
         """A short text that changes when any row, its order or its units change."""
         digest = blake2b(

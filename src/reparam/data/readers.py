@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from reparam.data import formats, pictures, tables
-from reparam.errors import InputError, require
+from reparam.errors import InputError, nearest, require
 
 BUNDLED = ("digits",)
 _LABEL_KEYS = ("y", "labels", "label", "target", "targets")
@@ -21,14 +22,15 @@ _DATA_KEYS = ("x", "X", "data", "images", "arr_0")
 class Source:
     """What a reader found.
 
-    Shapes: x (N, *event), in the dtype of the file; labels (N,) or None. ``pixel_max`` is the value of white where
-    the format defines one; ``is_image`` where rows are pictures.
+    Shapes: x (N, *event), in the dtype of the file; labels (N,) or None; contexts (N, ...), by name. ``pixel_max`` is
+    the value of white where the format defines one; ``is_image`` where rows are pictures.
     """
 
     x: np.ndarray
     name: str
     labels: np.ndarray | None = None
     columns: list[str] | None = None
+    contexts: Mapping[str, np.ndarray] = field(default_factory=dict)
     pixel_max: float | None = None
 
     @property
@@ -37,25 +39,45 @@ class Source:
         return self.x.ndim in (3, 4)
 
 
-def read(data: str | Path, labels: str | Path | None = None) -> Source:
+def read(data: str | Path, labels: str | Path | None = None, contexts: Sequence[str] = ()) -> Source:
     """Read .npy, .npz, .csv, .tsv, .parquet, idx (.gz too), a folder of images, or the bundled ``digits``.
 
     ``labels`` is the name of a column of a table, of text or numbers, which is then left out of the data, or a file
     of one label for each row. Without it, labels are found where they have a usual place: an array ``y`` or ``labels``
     in an .npz, the idx file of labels beside one of images, the subfolders of a folder of images.
 
+    ``contexts`` are names of columns of a table, which are then left out of the data, of arrays of an .npz, or
+    "labels" for the labels.
+
     Raises:
-        InputError: in one line, for a missing, truncated, foreign or ragged file, an unknown ending, or labels that
-            are not one for each row.
+        InputError: in one line, for a missing, truncated, foreign or ragged file, an unknown ending, or labels or
+            contexts that are not one for each row.
         MissingExtraError: where a format needs a package that is not installed.
     """
     try:
-        return _read(data, None if labels is None else str(labels))
+        source = _read(data, None if labels is None else str(labels), contexts)
+        return replace(source, contexts=_found(source, contexts)) if contexts else source
     except OSError as error:
         raise InputError(f"{data} cannot be read: {error.strerror or error}") from error
 
 
-def _read(data: str | Path, labels: str | None) -> Source:
+def _found(source: Source, names: Sequence[str]) -> dict[str, np.ndarray]:
+    """The contexts by name: columns or arrays that the reader took, or the labels."""
+    found = {}
+    for name in names:
+        values = source.contexts.get(name, source.labels if name == "labels" else None)
+        if values is None:
+            known = [*(source.columns or ()), *source.contexts, *(["labels"] if source.labels is not None else [])]
+            raise InputError(
+                f"{source.name} has no context {name!r}: {nearest(name, known) if known else 'it has none'}"
+            )
+        if values.ndim < 1 or len(values) != len(source.x):
+            raise InputError(f"context {name!r} has shape {values.shape}, and the data have {len(source.x)} rows")
+        found[name] = values
+    return found
+
+
+def _read(data: str | Path, labels: str | None, contexts: Sequence[str]) -> Source:
     path = Path(data)
     if str(data) in BUNDLED and not path.exists():
         source = _digits()
@@ -64,15 +86,18 @@ def _read(data: str | Path, labels: str | None) -> Source:
     elif path.is_dir():
         source = _images(path)
     else:
-        source = _reader_of(path)(path, labels)
+        source = _reader_of(path)(path, labels, contexts)
     if labels is None or (source.columns is not None and source.labels is not None):  # a column of the table
         return source
     return replace(source, labels=_labels_from(labels, len(source.x) if source.x.ndim else 0))
 
 
-def _reader_of(path: Path) -> Callable[[Path, str | None], Source]:
+_Reader = Callable[[Path, "str | None", Sequence[str]], Source]
+
+
+def _reader_of(path: Path) -> _Reader:
     name = path.name.lower().removesuffix(".gz")
-    readers: dict[str, Callable[[Path, str | None], Source]] = {
+    readers: dict[str, _Reader] = {
         ".npy": _npy, ".npz": _npz, ".csv": _csv, ".tsv": _csv, ".parquet": _parquet, ".idx": _idx, "ubyte": _idx,
     }  # fmt: skip
     for ending, reader in readers.items():
@@ -86,27 +111,29 @@ def _reader_of(path: Path) -> Callable[[Path, str | None], Source]:
     )
 
 
-def _npy(path: Path, _: str | None) -> Source:
+def _npy(path: Path, *_: Any) -> Source:
     return Source(formats.load_npy(path), path.name)
 
 
-def _npz(path: Path, labels: str | None) -> Source:
-    """The array of data, and that of labels unless others are given; what else the archive holds is not read."""
+def _npz(path: Path, labels: str | None, contexts: Sequence[str]) -> Source:
+    """The arrays of data and contexts, and of labels unless others are given; what else there may be is not read."""
 
     def choose(names: Sequence[str]) -> list[str]:
-        usual = [k for k in _DATA_KEYS if k in names] or [k for k in names if k not in _LABEL_KEYS]
+        usual = [k for k in _DATA_KEYS if k in names] or [k for k in names if k not in (*_LABEL_KEYS, *contexts)]
         if not usual or (len(usual) > 1 and usual[0] not in _DATA_KEYS):
             raise InputError(f"{path.name} holds {_listed(names)}: name the array to use 'x'")
-        return [usual[0], *([] if labels else [k for k in _LABEL_KEYS if k in names][:1])]
+        beside = [] if labels else [k for k in _LABEL_KEYS if k in names][:1]
+        return list(dict.fromkeys([usual[0], *beside, *(k for k in contexts if k in names)]))
 
     (_, x), *others = formats.load_npz(path, choose).items()
-    if not others:
-        return Source(x, path.name)
-    key, found = others[0]
+    given = {key: array for key, array in others if key in contexts}
+    key, found = others[0] if others else ("", x)
+    if labels or key not in _LABEL_KEYS:
+        return Source(x, path.name, contexts=given)
     found = found[:, 0] if found.ndim == 2 and found.shape[1] == 1 else found
     if found.ndim != 1 or x.ndim == 0:  # a target of another kind
-        return Source(x, path.name)
-    return Source(x, path.name, _fitting(found, len(x), f"the array {key!r} of {path.name}"))
+        return Source(x, path.name, contexts=given)
+    return Source(x, path.name, _fitting(found, len(x), f"the array {key!r} of {path.name}"), contexts=given)
 
 
 def _listed(names: Sequence[str]) -> str:
@@ -119,7 +146,7 @@ def _fitting(labels: np.ndarray, rows: int, what: str) -> np.ndarray:
     return labels
 
 
-def _idx(path: Path, labels: str | None) -> Source:
+def _idx(path: Path, labels: str | None, *_: Any) -> Source:
     x = formats.load_idx(path)
     beside = None if labels else _idx_labels(path)
     if beside is None:
@@ -139,14 +166,16 @@ def _idx_labels(path: Path) -> Path | None:
     return next((p for n in (name, plain, f"{plain}.gz") if (p := path.with_name(n)).is_file()), None)
 
 
-def _csv(path: Path, labels: str | None) -> Source:
-    table = tables.load_csv(path, labels)
-    return Source(table.x, path.name, table.labels, table.columns)
+def _csv(path: Path, labels: str | None, contexts: Sequence[str]) -> Source:
+    return _of_table(path, tables.load_csv(path, labels, contexts))
 
 
-def _parquet(path: Path, labels: str | None) -> Source:
-    table = tables.load_parquet(path, labels)
-    return Source(table.x, path.name, table.labels, table.columns)
+def _parquet(path: Path, labels: str | None, contexts: Sequence[str]) -> Source:
+    return _of_table(path, tables.load_parquet(path, labels, contexts))
+
+
+def _of_table(path: Path, table: tables.Table) -> Source:
+    return Source(table.x, path.name, table.labels, table.columns, table.contexts or {})
 
 
 def _images(path: Path) -> Source:

@@ -8,8 +8,10 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
+from reparam.data.context import Context, fault, given, joined
 from reparam.data.dataset import BINARIZE, Dataset
 from reparam.data.readers import Source
 from reparam.errors import InputError, RunFolderError, nearest
@@ -22,7 +24,7 @@ class Schema:
     """The shape, dtype and units of one datum.
 
     ``pixel_max`` is the value that becomes 1; ``binarize`` how grey values become 0 and 1; ``columns`` the names of
-    a table's columns.
+    a table's columns; ``contexts`` what a conditional model reads beside the data.
     """
 
     event_shape: tuple[int, ...]
@@ -30,6 +32,7 @@ class Schema:
     pixel_max: float | None = None
     binarize: str | None = None
     columns: list[str] | None = None
+    contexts: list[Context] | None = None
 
     @staticmethod
     def of(data: Dataset) -> Schema:
@@ -61,9 +64,23 @@ class Schema:
             )
         if white is None and x.dtype == np.uint8:  # alone, a Dataset would take them for pixels
             x = x.astype(np.int64)
+        given = [torch.from_numpy(joined(self.contexts, source.contexts, source.name))] if self.contexts else ()
         return Dataset(
-            x, pixel_max=white, binarize=binarize or self.binarize, columns=self.columns, labels=source.labels
-        )
+            x, contexts=given, pixel_max=white, binarize=binarize or self.binarize, columns=self.columns,
+            labels=source.labels,
+        )  # fmt: skip
+
+    def given(self, text: str | None, n: int) -> tuple[Tensor, ...]:
+        """The contexts of n rows that all have those of an option such as ``batch=a``; none for a model without.
+
+        Raises:
+            InputError: unless the option gives every context, and nothing else.
+        """
+        if not self.contexts:
+            if text is not None:
+                raise InputError("this model was trained without contexts: leave --given out")
+            return ()
+        return (torch.from_numpy(given(self.contexts, text)).expand(n, -1),)
 
     def _columns_of(self, source: Source) -> np.ndarray:
         """The columns of a table by their names, in the order of the training data, whatever else it holds."""
@@ -114,7 +131,8 @@ class Schema:
         fault = _fault(raw)
         if fault:
             raise RunFolderError(f"schema.json is damaged: {fault}")
-        return Schema(**{**raw, "event_shape": tuple(raw["event_shape"])})
+        contexts = [Context(**c) for c in raw["contexts"]] if raw.get("contexts") else None
+        return Schema(**{**raw, "event_shape": tuple(raw["event_shape"]), "contexts": contexts})
 
 
 def _range(dtype: np.dtype[Any]) -> tuple[float, float]:
@@ -137,6 +155,7 @@ def _fault(raw: dict[str, Any]) -> str | None:
         "binarize": raw.get("binarize") in (None, *BINARIZE),
         "columns": columns is None
         or (isinstance(columns, list) and all(isinstance(c, str) for c in columns) and [len(columns)] == shape),
+        "contexts": not fault(raw.get("contexts")),
     }
     return next((f"{name} is {raw.get(name)!r}" for name, good in checks.items() if not good), None) or next(
         (f"it has an entry {name!r}" for name in raw if name not in checks), None
@@ -193,7 +212,9 @@ def infer(
         binarize = None
         notes.append("the data are binary already: binarize has nothing to do")
     dtype = x.dtype.name if x.dtype.name in _DTYPES else "float64"  # what is wider than 8 bytes
-    return Schema(tuple(x.shape[1:]), dtype, white, binarize, source.columns), likelihood, notes
+    contexts = [Context.of(name, values) for name, values in source.contexts.items()]
+    notes += [c.words for c in contexts]
+    return Schema(tuple(x.shape[1:]), dtype, white, binarize, source.columns, contexts or None), likelihood, notes
 
 
 def _is_binary(x: np.ndarray, white: float) -> bool:

@@ -21,11 +21,12 @@ _FILL_IN = "remove such rows or fill them in first"
 
 
 class Table(NamedTuple):
-    """A table's numbers. Shapes: x (rows, columns), float64; labels (rows,), where a column of labels was named."""
+    """A table's numbers. Shapes: x (rows, columns), float64; labels and each context (rows,), where they were named."""
 
     x: np.ndarray
     columns: list[str]
     labels: np.ndarray | None = None
+    contexts: dict[str, np.ndarray] | None = None
 
 
 class _Head(NamedTuple):
@@ -36,12 +37,13 @@ class _Head(NamedTuple):
     skip: int
 
 
-def load_csv(path: Path, label: str | None = None) -> Table:
+def load_csv(path: Path, label: str | None = None, contexts: Sequence[str] = ()) -> Table:
     """A table of numbers in UTF-8, packed by gzip or not, with or without a line of names.
 
     The first line are names if it holds text, unless it also holds a number that is no name (whole numbers, such as
     years, are) or nothing but numbers and marks of missing values. ``label`` names a column, of text or numbers, that
-    is taken out of the data; or a file of labels, which leaves the data as they are.
+    is taken out of the data; or a file of labels, which leaves the data as they are. So are the columns among
+    ``contexts``.
 
     Raises:
         InputError: for an empty or ragged table, a name given twice, a cell that is empty or no number, or a label
@@ -51,16 +53,17 @@ def load_csv(path: Path, label: str | None = None) -> Table:
         head = _read_head(path)
     _check_columns(path, head.columns)
     at = _label_at(path, head.columns, label)
-    kept = [i for i in range(len(head.columns)) if i != at]
+    apart = _apart(path, head.columns, at, contexts)
+    kept = [i for i in range(len(head.columns)) if i not in apart]
     with _text_errors(path):
-        cells = None if at is None else [row[at].strip() for _, _, row in _rows(path, head)]
+        cells = {i: [row[i].strip() for _, _, row in _rows(path, head)] for i in apart}
         with _open_text(path) as file:
             for _ in range(head.skip):
                 file.readline()
             try:
                 x = np.loadtxt(
                     file, delimiter=head.separator, comments=None, quotechar='"', ndmin=2,
-                    usecols=None if at is None else kept,
+                    usecols=kept if apart else None,
                 )  # fmt: skip
             except UnicodeDecodeError:
                 raise
@@ -68,7 +71,37 @@ def load_csv(path: Path, label: str | None = None) -> Table:
                 x = None
         if x is None or x.shape[1] != len(kept):
             raise InputError(_bad_cell(path, head, kept))
-    return Table(x, [head.columns[i] for i in kept], None if cells is None else as_labels(cells))
+    given = {name: as_context(name, cells[head.columns.index(name)]) for name in contexts if name in head.columns}
+    return Table(x, [head.columns[i] for i in kept], None if at is None else as_labels(cells[at]), given)
+
+
+def _apart(path: Path, columns: Sequence[str], label: int | None, contexts: Sequence[str]) -> list[int]:
+    """Where the columns are that are no data.
+
+    Raises:
+        InputError: if no other is left, or a context is neither a column nor "labels".
+    """
+    unknown = next((name for name in contexts if name not in (*columns, "labels")), None)
+    if unknown is not None:
+        raise InputError(f"{path.name} has no context {unknown!r}: {nearest(unknown, columns)}")
+    apart = [i for i, name in enumerate(columns) if i == label or name in contexts]
+    if len(apart) == len(columns):
+        raise InputError(f"{path.name} has no column beside labels and contexts: there are no data")
+    return apart
+
+
+def as_context(name: str, cells: Sequence[str]) -> np.ndarray:
+    """A context as numbers where all cells are, else as text.
+
+    Raises:
+        InputError: for a missing value.
+    """
+    others = [cell for cell in cells if cell.lower() not in _MISSING]
+    numeric = all(_is_number(cell) for cell in others)
+    for i, cell in enumerate(cells):
+        if not cell or (numeric and cell.lower() in _MISSING):
+            raise InputError(f"context {name!r} of row {i} is missing: {_FILL_IN}")
+    return as_labels(cells)
 
 
 def load_cells(path: Path) -> list[str]:
@@ -208,8 +241,8 @@ def _bad_cell(path: Path, head: _Head, kept: list[int]) -> str:
     return f"{path.name} cannot be read as a table of numbers: look for quotation marks that are not closed"
 
 
-def load_parquet(path: Path, label: str | None = None) -> Table:
-    """A Parquet table whose columns are all numbers but for that of labels; an index that pandas stored is left out.
+def load_parquet(path: Path, label: str | None = None, contexts: Sequence[str] = ()) -> Table:
+    """A Parquet table whose columns are all numbers but for labels and contexts; an index of pandas is left out.
 
     Raises:
         InputError: for a file that is damaged, a column that holds no numbers, or a label that is no column.
@@ -226,14 +259,23 @@ def load_parquet(path: Path, label: str | None = None) -> Table:
         raise InputError(f"{path.name} has no columns")
     _check_columns(path, stored)
     at = _label_at(path, stored, label)
-    kept = [name for i, name in enumerate(stored) if i != at]
+    apart = _apart(path, stored, at, contexts)
+    kept = [name for i, name in enumerate(stored) if i not in apart]
     for name in kept:
         kind = table.schema.field(name).type
         if not str(kind).startswith(("int", "uint", "float", "double", "half", "bool")):
             raise InputError(f"{path.name}: column {name!r} holds {kind}, not numbers: encode or remove it")
     arrays = [np.asarray(table.column(name).to_numpy(), dtype=np.float64) for name in kept]
     labels = None if at is None else _plain(table.column(stored[at]).to_pylist())
-    return Table(np.stack(arrays, axis=1), kept, labels)
+    given = {name: _plain_context(name, table.column(name).to_pylist()) for name in contexts if name in stored}
+    return Table(np.stack(arrays, axis=1), kept, labels, given)
+
+
+def _plain_context(name: str, values: list[Any]) -> np.ndarray:
+    missing = next((i for i, v in enumerate(values) if v is None or v == ""), None)
+    if missing is not None:
+        raise InputError(f"context {name!r} of row {missing} is missing: {_FILL_IN}")
+    return _plain(values)
 
 
 def _plain(values: list[Any]) -> np.ndarray:

@@ -5,29 +5,49 @@ from reparam.distributions.affine import Affine
 from reparam.distributions.autoregressive import autoregressive
 from reparam.distributions.blend import Blend
 from reparam.distributions.classes import Categorical, Multinomial, ordinal
+from reparam.distributions.codes import Codes, codes_of
 from reparam.distributions.continuous import Beta, LogNormal, StudentT
 from reparam.distributions.continuous_bernoulli import ContinuousBernoulli
 from reparam.distributions.counts import Binomial, NegativeBinomial, Poisson, ZeroInflated
 from reparam.distributions.delta import Delta
+from reparam.distributions.discrete import (
+    Bits,
+    Discrete,
+    OneHots,
+    OwnDraws,
+    Samples,
+    list_values,
+    own_draws,
+    own_listing,
+    relax,
+)
 from reparam.distributions.flow import Flow
+from reparam.distributions.hierarchical import Hierarchical, kl_of_layers, layers_of, one_way, product_of_gaussians
 from reparam.distributions.joined import Joined
-from reparam.distributions.links import bounded_exp
+from reparam.distributions.links import bounded_exp, bounded_logits
 from reparam.distributions.logistic import DiscretizedLogistic, LogisticMixture
 from reparam.distributions.logistic_normal import LogisticNormal
 from reparam.distributions.mixture import Mixture
 from reparam.distributions.noise import centre, element_support, from_standard_normal, unwrap
+from reparam.distributions.ordered import Ordered
+from reparam.distributions.quantized import Codewords, Quantized, code_vectors
 from reparam.distributions.sphere import SphereUniform, VonMisesFisher, sphere
 
 __all__ = [
     "Affine",
     "Beta",
     "Binomial",
+    "Bits",
     "Blend",
     "Categorical",
+    "Codes",
+    "Codewords",
     "ContinuousBernoulli",
     "Delta",
+    "Discrete",
     "DiscretizedLogistic",
     "Flow",
+    "Hierarchical",
     "Joined",
     "LogNormal",
     "LogisticMixture",
@@ -35,17 +55,33 @@ __all__ = [
     "Mixture",
     "Multinomial",
     "NegativeBinomial",
+    "OneHots",
+    "Ordered",
+    "OwnDraws",
     "Poisson",
+    "Quantized",
+    "Samples",
     "SphereUniform",
     "StudentT",
     "VonMisesFisher",
     "ZeroInflated",
     "autoregressive",
     "bounded_exp",
+    "bounded_logits",
     "centre",
+    "code_vectors",
+    "codes_of",
     "element_support",
     "from_standard_normal",
+    "kl_of_layers",
+    "layers_of",
+    "list_values",
+    "one_way",
     "ordinal",
+    "own_draws",
+    "own_listing",
+    "product_of_gaussians",
+    "relax",
     "sphere",
     "unwrap",
 ]

@@ -57,6 +57,11 @@ class Categorical(Element):
         """The most probable class."""
         return self.parameters[0].argmax(-1).to(self.parameters[0].dtype)
 
+    def cdf(self, value: Tensor) -> Tensor:
+        """P(X <= value)."""
+        upto = self._numbers <= value.unsqueeze(-1)
+        return (self.probs * upto).sum(-1)
+
     def icdf(self, value: Tensor) -> Tensor:
         """The smallest class number at which the distribution function reaches the value."""
         below = self.probs.cumsum(-1)[..., :-1] < value.unsqueeze(-1)

@@ -11,7 +11,15 @@ from torch.distributions import Beta as TorchBeta
 from torch.distributions import constraints
 
 from reparam.distributions.element import Element, inside_unit, positive
+from reparam.distributions.quantiles import beta_cdf, root
 from reparam.distributions.saddle import log_binomial, log_gamma_half_step
+
+
+def _student(df: Tensor, t: Tensor) -> Tensor:
+    """The distribution function of Student's t at t, in float64: small tails keep their digits."""
+    square = t.square()
+    tail = beta_cdf(df / 2, torch.full_like(df, 0.5), df / (df + square), square / (df + square)) / 2
+    return torch.where(t < 0, tail, 1 - tail)
 
 
 class StudentT(Element):
@@ -42,6 +50,20 @@ class StudentT(Element):
         df, _, scale = self.parameters
         finite = scale.square() * df / torch.where(df > 2, df - 2, 1.0)
         return torch.where(df > 2, finite, torch.where(df > 1, torch.inf, torch.nan))
+
+    def cdf(self, value: Tensor) -> Tensor:
+        """The distribution function."""
+        df, loc, scale = (p.double() for p in self.parameters)
+        return _student(df, (value.double() - loc) / scale).to(self.parameters[1].dtype)
+
+    def icdf(self, value: Tensor) -> Tensor:
+        """Inverse of the distribution function, by bisection in asinh t."""
+        df, loc, scale = (p.double() for p in self.parameters)
+        u, df = torch.broadcast_tensors(value.double(), df)
+        tail = torch.minimum(u, 1 - u)  # the lower half, where no digits are lost; the upper is its mirror
+        t = root(lambda s: _student(df, s.sinh()), tail, reach=700.0).sinh()
+        t = torch.where(tail > 0, torch.where(u < 0.5, t, -t), torch.where(u < 0.5, -torch.inf, torch.inf))
+        return (loc + scale * torch.where(u == 0.5, 0.0, t)).to(self.parameters[1].dtype)
 
     def rsample(self, sample_shape: Any = torch.Size()) -> Tensor:
         """Samples with gradient: a Gaussian whose precision is Gamma."""
@@ -85,6 +107,11 @@ class LogNormal(Element):
     def _exp(self, logarithm: Tensor) -> Tensor:
         limit = 0.9 * math.log(torch.finfo(logarithm.dtype).max)
         return logarithm.clamp(-limit, limit).exp()
+
+    def cdf(self, value: Tensor) -> Tensor:
+        """The distribution function."""
+        loc, scale = self.parameters
+        return torch.special.ndtr((value.log() - loc) / scale)
 
     def icdf(self, value: Tensor) -> Tensor:
         """Inverse of the distribution function."""
@@ -132,6 +159,19 @@ class Beta(Element):
         """ab / ((a + b)² (a + b + 1))."""
         a, b = self.parameters
         return a / (a + b) * (b / (a + b)) / (a + b + 1)
+
+    def cdf(self, value: Tensor) -> Tensor:
+        """The distribution function."""
+        a, b = self.parameters
+        x = value.double().clamp(0, 1)
+        return beta_cdf(a, b, x, 1 - x).to(a.dtype)
+
+    def icdf(self, value: Tensor) -> Tensor:
+        """Inverse of the distribution function, by bisection in logit x."""
+        a, b = self.parameters
+        u = value.double().expand(torch.broadcast_shapes(value.shape, a.shape))
+        x = root(lambda s: beta_cdf(a, b, s.sigmoid(), (-s).sigmoid()), u, reach=740.0).sigmoid()
+        return torch.where(u > 0, torch.where(u < 1, x, 1.0), 0.0).to(a.dtype)
 
     def rsample(self, sample_shape: Any = torch.Size()) -> Tensor:
         """Samples with gradient."""

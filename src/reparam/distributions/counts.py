@@ -9,7 +9,8 @@ from torch import Tensor
 from torch.distributions import Distribution, constraints
 from torch.nn.functional import logsigmoid
 
-from reparam.distributions.element import Element, counts
+from reparam.distributions.element import Counts, counts
+from reparam.distributions.quantiles import beta_cdf
 from reparam.distributions.saddle import deviance, excess, log_binomial
 
 _LARGEST_RATE = 1e15  # beyond it torch.poisson's own integers end
@@ -19,7 +20,7 @@ def _poisson(rate: Tensor) -> Tensor:
     return torch.poisson(rate.clamp(max=_LARGEST_RATE))
 
 
-class Poisson(Element):
+class Poisson(Counts):
     """Poisson with this log rate: accurate for counts of a million in float32 too.
 
     Shapes: log_rate (*batch), any shape, event ().
@@ -39,6 +40,10 @@ class Poisson(Element):
         """The largest whole number that is not above the rate."""
         return self.mean.floor()
 
+    def _upto(self, k: Tensor) -> Tensor:
+        rate = self.parameters[0].double().exp()
+        return torch.where(k < 0, 0.0, torch.special.gammaincc(k.double().clamp_min(0) + 1, rate))
+
     def sample(self, sample_shape: Any = torch.Size()) -> Tensor:
         """Samples, without gradient."""
         with torch.no_grad():
@@ -49,7 +54,7 @@ class Poisson(Element):
         return -excess(value) - deviance(value, self.parameters[0])
 
 
-class NegativeBinomial(Element):
+class NegativeBinomial(Counts):
     """Counts of mean mu and variance mu + mu² / theta; theta is the inverse dispersion, and theta = ∞ is Poisson.
 
     p(x) = Γ(x + theta) / (Γ(theta) x!) (theta / (theta + mu))^theta (mu / (theta + mu))^x, a Poisson whose rate is
@@ -75,6 +80,11 @@ class NegativeBinomial(Element):
         """The largest whole number that is not above mu (theta - 1) / theta, or 0."""
         return (self.mean * (1 - 1 / self.parameters[1])).clamp_min(0).floor()
 
+    def _upto(self, k: Tensor) -> Tensor:
+        log_mu, theta = (p.double() for p in self.parameters)
+        logit = theta.log() - log_mu
+        return torch.where(k < 0, 0.0, beta_cdf(theta, k.clamp_min(0) + 1, logit.sigmoid(), (-logit).sigmoid()))
+
     def sample(self, sample_shape: Any = torch.Size()) -> Tensor:
         """Samples, without gradient: a Poisson of a Gamma."""
         with torch.no_grad():
@@ -89,14 +99,14 @@ class NegativeBinomial(Element):
         return log_binomial(value, theta, logsigmoid(log_ratio), logsigmoid(-log_ratio)) + share.log()
 
 
-class Binomial(Element):
+class Binomial(Counts):
     """How many of ``total`` trials succeed, each with this logit.
 
     Shapes: logits (*batch), event (); ``total``, a whole number, is an option.
     """
 
     def __init__(self, logits: Tensor, *, total: int) -> None:
-        self.total = total
+        self.total = self.top = total
         super().__init__(logits, total=total)
 
     @property
@@ -118,6 +128,12 @@ class Binomial(Element):
     def mode(self) -> Tensor:
         """The largest whole number that is not above (total + 1) p, and at most total."""
         return ((self.total + 1) * self.parameters[0].sigmoid()).floor().clamp_max(self.total)
+
+    def _upto(self, k: Tensor) -> Tensor:
+        logits = self.parameters[0].double()
+        inside = k.double().clamp(0, self.total - 1)
+        p = beta_cdf(self.total - inside, inside + 1, (-logits).sigmoid(), logits.sigmoid())
+        return torch.where(k < 0, 0.0, torch.where(k >= self.total, 1.0, p))
 
     def sample(self, sample_shape: Any = torch.Size()) -> Tensor:
         """Samples, without gradient."""
@@ -164,6 +180,16 @@ class ZeroInflated(Distribution):
         """0, or the mode of the base where that is more probable."""
         other = self.base.mode
         return torch.where(self.log_prob(other) > self.log_prob(torch.zeros_like(other)), other, 0.0)
+
+    def cdf(self, value: Tensor) -> Tensor:
+        """P(X <= value)."""
+        zero = self.gate.sigmoid() * (value >= 0)
+        return zero + (-self.gate).sigmoid() * self.base.cdf(value)
+
+    def icdf(self, value: Tensor) -> Tensor:
+        """The smallest count at which the distribution function reaches the value."""
+        gate = self.gate.double()
+        return self.base.icdf(((value.double() - gate.sigmoid()) / (-gate).sigmoid()).clamp(0, 1))
 
     def sample(self, sample_shape: Any = torch.Size()) -> Tensor:
         """Samples, without gradient."""

@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution, constraints
 
+from reparam.distributions.quantiles import smallest_count
+
 
 class Element(Distribution):
     """A distribution of one number, event (), whose parameters are tensors in the order of the constructor.
@@ -35,6 +37,25 @@ class Element(Distribution):
         like = self.parameters[0]
         u = torch.rand(self._extended_shape(torch.Size(sample_shape)), dtype=like.dtype, device=like.device)
         return u.clamp(torch.finfo(like.dtype).tiny, 1 - torch.finfo(like.dtype).eps / 2)
+
+
+class Counts(Element):
+    """A family of counts, 0 to ``top``, whose quantiles are found from its distribution function."""
+
+    top: float = torch.inf
+
+    def cdf(self, value: Tensor) -> Tensor:
+        """P(X <= value), of the dtype of the parameters."""
+        return self._upto(value.floor()).to(self.parameters[0].dtype)
+
+    def _upto(self, k: Tensor) -> Tensor:
+        """P(X <= k) for whole k, in float64."""
+        raise NotImplementedError
+
+    def icdf(self, value: Tensor) -> Tensor:
+        """The smallest count at which the distribution function reaches the value."""
+        shape = torch.broadcast_shapes(value.shape, self.batch_shape)
+        return smallest_count(self._upto, value, shape, self.top).to(self.parameters[0].dtype)
 
 
 class Interval(constraints.Constraint):

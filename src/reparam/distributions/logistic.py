@@ -11,6 +11,7 @@ from torch.distributions import Distribution
 from torch.nn.functional import logsigmoid
 
 from reparam.distributions.element import Element, Levels
+from reparam.distributions.quantiles import smallest_count
 
 
 def log_mass(below: Tensor, above: Tensor, width: Tensor) -> Tensor:
@@ -77,6 +78,13 @@ class DiscretizedLogistic(Element):
         """The smallest level whose bin does not end below the value."""
         return (value / self.step - 0.5).ceil().clamp(0, self.levels - 1) * self.step
 
+    def cdf(self, value: Tensor) -> Tensor:
+        """P(X <= value)."""
+        loc, scale = self.parameters
+        k = (value / self.step + 0.01).floor()  # as near to a level as the support lets a value be
+        inside = (((k + 0.5) * self.step - loc) / scale).sigmoid()
+        return torch.where(k < 0, 0.0, torch.where(k >= self.levels - 1, 1.0, inside))
+
     def icdf(self, value: Tensor) -> Tensor:
         """The smallest level at which the distribution function reaches the value."""
         loc, scale = self.parameters
@@ -96,14 +104,15 @@ class LogisticMixture(Distribution):
 
     arg_constraints: dict[str, Any] = {}  # noqa: RUF012 (torch's own convention)
 
-    def __init__(self, log_weights: Tensor, components: Distribution) -> None:
+    def __init__(self, log_weights: Tensor, components: DiscretizedLogistic) -> None:
         self.log_weights, self.components = log_weights.log_softmax(-1), components
         super().__init__(log_weights.shape[:-1], validate_args=False)
 
     def expand(self, batch_shape: Any, _instance: Any = None) -> LogisticMixture:
         """The same distribution with a larger batch shape."""
         shape = (*batch_shape, self.log_weights.shape[-1])
-        return LogisticMixture(self.log_weights.expand(shape), self.components.expand(shape))
+        parts = DiscretizedLogistic(*(p.expand(shape) for p in self.components.parameters), **self.components.options)
+        return LogisticMixture(self.log_weights.expand(shape), parts)
 
     @property
     def support(self) -> Any:
@@ -121,6 +130,27 @@ class LogisticMixture(Distribution):
         means, weights = self.components.mean, self.log_weights.exp()
         between = (means - (weights * means).sum(-1, keepdim=True)).square()
         return (weights * (self.components.variance + between)).sum(-1)
+
+    def cdf(self, value: Tensor) -> Tensor:
+        """P(X <= value)."""
+        return (self.log_weights.exp() * self.components.cdf(value.unsqueeze(-1))).sum(-1)
+
+    def icdf(self, value: Tensor) -> Tensor:
+        """The smallest level at which the distribution function reaches the value."""
+        step, top = self.components.step, self.components.levels - 1
+        shape = torch.broadcast_shapes(value.shape, self.batch_shape)
+        return smallest_count(lambda k: self.cdf(k * step), value, shape, top).to(self.log_weights.dtype) * step
+
+    @property
+    def mode(self) -> Tensor:
+        """The most probable level, found by looking at each."""
+        best = torch.zeros_like(self.log_weights[..., 0])
+        highest = self.log_prob(best)
+        for k in range(1, self.components.levels):
+            level = torch.full_like(best, k * self.components.step)
+            log_p = self.log_prob(level)
+            best, highest = torch.where(log_p > highest, level, best), torch.maximum(log_p, highest)
+        return best
 
     def sample(self, sample_shape: Any = torch.Size()) -> Tensor:
         """Samples, without gradient: of a component drawn by its weight."""

@@ -26,8 +26,8 @@ from reparam.distributions.delta import Delta
 class NoiseDriven(Protocol):
     """A distribution whose draws are a function of as many standard normal numbers as a value has elements."""
 
-    def image(self, eps: Tensor) -> Tensor:
-        """The draws (..., *batch, D) that the noise eps (..., *batch, D) decides."""
+    def image(self, eps: Tensor) -> Tensor | None:
+        """The draws (..., *batch, D) that the noise eps (..., *batch, D) decides; None where a part of it has none."""
 
 
 def unwrap(d: Distribution) -> Distribution:
@@ -93,7 +93,8 @@ def _zuko_flow(d: Any, eps: Tensor) -> Tensor | None:
 def centre(d: Distribution) -> Tensor:
     """One value that stands for ``d``: its mean, or a value of its own where its mean is none or has no closed form.
 
-    That value is ``d.centre`` (the mean direction on a sphere), else an average over 256 draws from fixed noise.
+    That value is ``d.centre`` (the mean direction on a sphere, the means of a hierarchy layer by
+    layer), else an average over 256 draws from fixed noise.
 
     Shapes: (*batch, *event).
 

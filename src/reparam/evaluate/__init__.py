@@ -1,7 +1,7 @@
 """How good a model is, in nats: reads any VAE, knows no model's code."""
 
 from reparam.evaluate.annealing import Annealing, Sandwich, bdmc
-from reparam.evaluate.bounds import Terms, elbo, elbo_terms, objective_value
+from reparam.evaluate.bounds import Terms, elbo, elbo_terms, kl_per_layer, objective_value
 from reparam.evaluate.diagnostics import active_units, bits_per_dim, encode
 from reparam.evaluate.estimate import Estimate
 from reparam.evaluate.importance import Curve, bound_curve
@@ -21,6 +21,7 @@ __all__ = [
     "elbo",
     "elbo_terms",
     "encode",
+    "kl_per_layer",
     "log_likelihood",
     "objective_value",
 ]

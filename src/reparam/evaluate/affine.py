@@ -104,11 +104,12 @@ def _gaussian(p: Distribution) -> Map | None:
     base = unwrap(p)
     if p.batch_shape != () or len(p.event_shape) != 1:
         return None
-    mean = p.mean.detach().double().cpu()
     if type(base) is Normal and isinstance(p, Independent):
-        return mean, torch.diag(base.scale.detach().double().cpu())
-    if type(p) is MultivariateNormal:
-        return mean, p.scale_tril.detach().double().cpu()
-    if type(p) is LowRankMultivariateNormal:
-        return mean, torch.linalg.cholesky(p.covariance_matrix.detach().double().cpu())
-    return None
+        factor = torch.diag(base.scale.detach().double().cpu())
+    elif type(p) is MultivariateNormal:
+        factor = p.scale_tril.detach().double().cpu()
+    elif type(p) is LowRankMultivariateNormal:
+        factor = torch.linalg.cholesky(p.covariance_matrix.detach().double().cpu())
+    else:
+        return None  # others need not know their mean
+    return p.mean.detach().double().cpu(), factor

@@ -19,7 +19,7 @@ from reparam.evaluate.hmc import CHAINS, ChainNoise, Path, path, transition
 from reparam.evaluate.weights import Progress, collect
 from reparam.objectives import require_density, sample_count
 from reparam.shapes import Float
-from reparam.vae import VAE, reference
+from reparam.vae import VAE, check_rows, reference
 
 STARTS = ("prior", "posterior")
 SCHEDULES = ("sigmoid", "linear")
@@ -217,12 +217,10 @@ def bdmc(
     plan, k = Annealing(steps, leapfrog, start, schedule), sample_count(k)
     if isinstance(n, bool) or not isinstance(n, int) or n < 1:
         raise InputError(f"the number of data n must be a whole number of at least 1, not {n!r}")
-    for i, c in enumerate(contexts):
-        if len(c) != n:
-            raise InputError(f"context {i} has {len(c)} rows, and n is {n}: each datum needs its own")
+    check_rows(n, contexts)
     like = reference(vae)
     with evaluating(vae):
-        given = tuple(c.to(like.device) for c in contexts)
+        given = tuple(c.to(like) if c.is_floating_point() else c.to(like.device) for c in contexts)
         p = vae.prior(*given)
         require_real(p, "annealing")
         with seeding.seeded(seed):

@@ -13,7 +13,7 @@ from torch.distributions import Distribution
 
 from reparam import seeding
 from reparam.data import Dataset
-from reparam.distributions import Blend, from_standard_normal
+from reparam.distributions import Blend, from_standard_normal, own_listing
 from reparam.objectives import require_density
 from reparam.vae import VAE, Draw, reference
 
@@ -51,8 +51,7 @@ def batches(data: Dataset, like: Tensor, rows: int, seed: int) -> Iterator[tuple
     """The data as an evaluation reads them, ``rows`` at a time: (which rows, x, contexts)."""
     for start in range(0, len(data), rows):
         at = slice(start, min(start + rows, len(data)))
-        contexts = tuple(c[at].to(like.device) for c in data.contexts)
-        yield at, data.fixed(data.x[at], like, seed), contexts
+        yield at, data.fixed(data.x[at], like, seed), data.contexts_of(at, like)
 
 
 def draws(
@@ -66,8 +65,11 @@ def draws(
     *,
     alpha: float = 0.1,
     stream: str = "",
+    listed: bool = False,
 ) -> Iterator[tuple[slice, Draw]]:
     """Draws of k samples for each row, cut into calls; ``whole`` keeps the k samples of a row in one draw.
+
+    With ``listed``, a posterior that lists its values is read so: one draw of all of them, whatever k.
 
     ``q`` of a draw is the proposal, so that ``log_w`` are its importance weights. ``alpha`` is the share of the prior
     in "mixture". Draws of another ``stream`` are independent. Values outside the likelihood's support are refused.
@@ -77,6 +79,9 @@ def draws(
     samples = k if whole else min(k, _NOISE_BLOCK, call)
     for at, x, c in batches(data, like, max(1, call // samples), seed):
         vae.check(x, *c, columns=data.columns, first_row=at.start)
+        if listed and (values := own_listing(vae.posterior(*(t[:1] for t in (x, *c))))) is not None:
+            yield from _lists(vae, x, c, at.start, max(1, call // len(values.z)))
+            continue
         q, strata = _strata(vae, proposal, k, alpha, x, c)
         parts = (
             sample_rows(vae, r, role, x, c, seeding.row_keys(x, seed, f"{stream}{noise} {block}"), size)
@@ -86,6 +91,16 @@ def draws(
         for z in [torch.cat(list(parts))] if whole else parts:
             for part in z.split(samples):
                 yield at, vae.at(part, x, *c, q=q, check=False)
+
+
+def _lists(vae: VAE, x: Tensor, c: tuple[Tensor, ...], first: int, rows: int) -> Iterator[tuple[slice, Draw]]:
+    """Draws of all values of z for so many rows at a time."""
+    for start in range(0, len(x), rows):
+        part = [t[start : start + rows] for t in (x, *c)]
+        q = vae.posterior(*part)
+        values = own_listing(q)
+        assert values is not None
+        yield slice(first + start, first + start + len(part[0])), vae.at(values, *part, q=q, check=False)
 
 
 def _strata(

@@ -23,9 +23,9 @@ class Estimate:
     bound. It is NaN for one datum. ``stderr_repeats`` is that of the Monte Carlo noise alone, with the data as they
     are, from independent repeats; None without repeats.
 
-    ``khat`` is the Pareto shape of each row's largest weights, None where there are too few weights or none: weights
-    have finite moments up to order 1 / khat, and above 0.7 the estimate of that row is far too low more often than its
-    noise shows.
+    ``khat`` is the Pareto shape of each row's largest weights, None where there are too few weights or none, or where z
+    is discrete: weights have finite moments up to order 1 / khat, and above 0.7 the estimate of that row is far too low
+    more often than its noise shows.
 
     Shapes: per_datum, ess and khat (N,), float64; ess is the effective sample size, between 1 and k.
     """

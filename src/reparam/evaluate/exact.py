@@ -1,4 +1,4 @@
-"""log p(x) without sampling: in closed form, or by quadrature."""
+"""log p(x) without sampling: in closed form, by quadrature, or as a sum over all values of z."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from torch import Tensor
 
 from reparam import seeding
 from reparam.data import Dataset
+from reparam.distributions import Codes, codes_of
 from reparam.errors import InputError
 from reparam.evaluate.affine import gaussian_marginal
 from reparam.evaluate.annealing import require_real
@@ -18,13 +19,15 @@ from reparam.evaluate.quadrature import log_integral
 from reparam.evaluate.weights import Progress
 from reparam.vae import VAE, reference
 
+_VALUES = 1 << 20  # of a discrete z, at most
 _LOCATE = 4096  # samples of the prior, by whose quartiles the integral is placed
 
 
 class Exact:
-    """log p(x) to rounding for linear-Gaussian models, and to 1e-6 nats for latent spaces of one or two dimensions.
+    """log p(x) to rounding for linear-Gaussian models and discrete latents of up to a million values, and to 1e-6 nats
+    for latent spaces of one or two dimensions.
 
-    Both are computed in float64 from the model's parameters, whatever their dtype. A model is linear-Gaussian if its
+    All are computed in float64 from the model's parameters, whatever their dtype. A model is linear-Gaussian if its
     structure shows it: see :func:`reparam.evaluate.affine.gaussian_marginal`.
 
     Raises:
@@ -44,23 +47,24 @@ class Exact:
                 if marginal is not None:
                     values.append(marginal.log_prob(x.double().cpu().flatten(1)))
                 else:
-                    values.append(_by_quadrature(vae, x, c, at.start, call))
+                    values.append(_integrated(vae, x, c, at.start, call))
                 if progress is not None:
                     progress(at.stop, len(data))
         return Estimate.of(torch.cat(values), 1, "exact")
 
 
-def _by_quadrature(vae: VAE, x: Tensor, c: tuple[Tensor, ...], first_row: int, call: int) -> Tensor:
-    """log p(x) of each row, (B,), in a copy of the model in float64."""
+def _integrated(vae: VAE, x: Tensor, c: tuple[Tensor, ...], first_row: int, call: int) -> Tensor:
+    """log p(x) of each row, (B,), in a copy of the model in float64, by quadrature or as a sum over all z."""
+    if (codes := codes_of(vae.prior(*c))) is not None:
+        return _sum(_double(vae), codes, *_doubles(x, c), call)
     dim = vae.prior(*c).event_shape[-1]
     if dim > 2:
         raise InputError(
             "exact answers exist for linear-Gaussian models (an affine decoder, a Gaussian prior and a Gaussian "
-            "likelihood whose scale the decoder does not predict) and for latent spaces of one or two dimensions; "
-            f"this one has {dim}: choose method='ais' or 'importance'"
+            "likelihood whose scale the decoder does not predict), for discrete latents, and for latent spaces of one "
+            f"or two dimensions; this one has {dim}: choose method='ais' or 'importance'"
         )
-    exact = copy.deepcopy(vae).double()
-    rows, contexts = x.double(), tuple(t.double() if t.is_floating_point() else t for t in c)
+    exact, (rows, contexts) = _double(vae), _doubles(x, c)
     values = []
     for i in range(len(rows)):
         try:
@@ -68,6 +72,30 @@ def _by_quadrature(vae: VAE, x: Tensor, c: tuple[Tensor, ...], first_row: int, c
         except InputError as error:
             raise InputError(f"row {first_row + i}: {error}") from error
     return torch.tensor(values, dtype=torch.float64)
+
+
+def _double(vae: VAE) -> VAE:
+    return copy.deepcopy(vae).double()
+
+
+def _doubles(x: Tensor, c: tuple[Tensor, ...]) -> tuple[Tensor, tuple[Tensor, ...]]:
+    return x.double(), tuple(t.double() if t.is_floating_point() else t for t in c)
+
+
+def _sum(vae: VAE, codes: Codes, x: Tensor, c: tuple[Tensor, ...], call: int) -> Tensor:
+    """log Σ_z p(z) p(x|z) of each row, (B,)."""
+    if codes.count > _VALUES:
+        raise InputError(
+            f"an exact answer sums over all values of z, up to {_VALUES}, and these latents have {codes.count}: choose "
+            "method='importance'"
+        )
+    total = x.new_full((len(x),), -torch.inf)
+    p, together = vae.prior(*c), max(1, call // len(x))
+    for start in range(0, codes.count, together):
+        z = codes.values(start, min(start + together, codes.count), x).unsqueeze(1).expand(-1, len(x), -1)
+        p_x = vae.likelihood(z, *(t.expand(len(z), *t.shape) for t in c))
+        total = torch.logaddexp(total, (p.log_prob(z) + p_x.log_prob(x)).logsumexp(0))
+    return total.cpu()
 
 
 def _log_p(vae: VAE, x: Tensor, c: tuple[Tensor, ...], call: int) -> float:

@@ -5,19 +5,21 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from reparam.data import Dataset, as_dataset
+from reparam.distributions import codes_of
 from reparam.errors import InputError
 from reparam.evaluate.draws import Proposal, draws, evaluating
 from reparam.evaluate.estimate import Estimate
 from reparam.evaluate.weights import Progress, collect
 from reparam.objectives import require_density, sample_count
 from reparam.shapes import Float
-from reparam.vae import VAE, Draw
+from reparam.vae import VAE, Draw, reference
 
 PROPOSALS: dict[str, Proposal] = {"importance": "posterior", "prior": "prior", "mixture": "mixture"}
 
@@ -33,10 +35,12 @@ class Sampling:
     def __call__(
         self, vae: VAE, data: Dataset, k: int, seed: int, stream: str, chunk: int | None, progress: Progress | None
     ) -> Estimate:
-        """The estimate for each row."""
+        """The estimate for each row; the weights of a discrete z are finitely many numbers, whose tail has no shape."""
         with evaluating(vae):
             parts = draws(vae, data, k, seed, PROPOSALS[self.method], chunk, alpha=self.alpha, stream=stream)
-            return collect(_log_weights(parts), len(data), k, self.method, progress)
+            estimate = collect(_log_weights(parts), len(data), k, self.method, progress)
+            discrete = codes_of(vae.prior(*(c[:1].to(reference(vae).device) for c in data.contexts))) is not None
+            return replace(estimate, khat=None) if discrete else estimate
 
 
 class Curve(NamedTuple):

@@ -74,8 +74,9 @@ def log_likelihood(
     - "ais": annealed importance sampling by k independent chains, which works where q is poor: see
       :class:`reparam.evaluate.Annealing`. Options ``steps`` (500), ``leapfrog`` (10), ``start`` ("prior") and
       ``schedule`` ("sigmoid");
-    - "exact": in closed form for linear-Gaussian models, to 1e-6 nats by quadrature for latent spaces of one or two
-      dimensions, and refused for others; k and seed play no part.
+    - "exact": in closed form for linear-Gaussian models, as a sum over all z for discrete latents of up to a million
+      values, to 1e-6 nats by quadrature for latent spaces of one or two dimensions, and refused for others; k and
+      seed play no part.
 
     ``k`` is 5000 unless given, and 16 for "ais". Samples are summed in log space and in float64 as they come, in calls
     of ``chunk`` decoder rows (chosen to fit caches and about 1 GB unless given; "ais" takes at least 16), which

@@ -1,6 +1,12 @@
 """Networks: functions from tensors to tensors, which know nothing of probability."""
 
 from reparam.networks.convolution import ConvDecoder, ConvEncoder, conv
-from reparam.networks.perceptron import ACTIVATIONS, MLP, Log1p, Rescale, activation, mlp
+from reparam.networks.masked_codes import MaskedCodes
+from reparam.networks.perceptron import ACTIVATIONS, MLP, Log1p, Lowest, Rescale, WithoutLast, activation, mlp
+from reparam.networks.quantizers import Codebook, Lattice
+from reparam.networks.sets import SetEncoder
 
-__all__ = ["ACTIVATIONS", "MLP", "ConvDecoder", "ConvEncoder", "Log1p", "Rescale", "activation", "conv", "mlp"]
+__all__ = [
+    "ACTIVATIONS", "MLP", "Codebook", "ConvDecoder", "ConvEncoder", "Lattice", "Log1p", "Lowest", "MaskedCodes",
+    "Rescale", "SetEncoder", "WithoutLast", "activation", "conv", "mlp",
+]  # fmt: skip

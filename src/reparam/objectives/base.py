@@ -9,18 +9,21 @@ from typing import Literal
 from torch import Tensor
 from torch.distributions import Distribution
 
+from reparam.calls import Written
 from reparam.errors import InputError
+from reparam.objectives.gradients import by_score
 from reparam.objectives.penalties import Penalty
 from reparam.schedules import Schedule, Weight, checked_weight, value
 from reparam.vae import Draw, has_density
 
 
-class Objective(ABC):
+class Objective(Written, ABC):
     """A value to be maximised, read from one draw of ``k`` samples for each datum.
 
     Three readings of one draw, and only the first is ever reported:
 
-    - ``bound`` is the true value for each datum, at the final weights;
+    - ``bound`` is the true value for each datum, at the final weights. It reduces the first dimension of what it reads,
+      through ``draw.mean`` and ``draw.log_mean_exp`` where it means an expectation, and bears more of them before B;
     - ``surrogate`` is what gradients are taken of: another estimator of the same gradient may live there;
     - ``penalty`` is a property of the whole batch, which belongs to no datum.
 
@@ -38,9 +41,10 @@ class Objective(ABC):
     def surrogate(self, draw: Draw, bound: Tensor) -> Tensor:
         """What gradients are taken of, (B,): the bound itself unless an objective has a better estimator.
 
-        Its value is never reported.
+        Where no gradient passes through the samples, as with discrete ones, the score function's is added, with a
+        baseline for each sample from the others (see ``objectives.gradients.by_score``). Its value is never reported.
         """
-        return bound
+        return bound if draw.has_path else bound + by_score(self.bound, draw, bound)
 
     def penalty(self, draw: Draw, rows: int) -> Tensor | float:
         """What a training step subtracts from the mean surrogate: a scalar in nats per datum, 0 for most.
@@ -73,9 +77,6 @@ class Objective(ABC):
                 found |= part.schedules()
         return found
 
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}{vars(self)}"
-
 
 class Reconstruction(Objective):
     """E_q[log p(x|z)] alone: with a Point posterior, the conventional autoencoder. No bound of log p(x)."""
@@ -99,6 +100,8 @@ class Penalized(Objective):
     Raises:
         InputError: for a weight that is negative or not finite at any moment; what objective and penalty raise.
     """
+
+    kept_as = {"penalty": "criterion"}  # noqa: RUF012
 
     def __init__(self, objective: Objective, penalty: Penalty, weight: Weight = 1.0) -> None:
         self.objective, self.criterion, self.weight = (

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Literal
 
+import torch
 from torch import Tensor
-from torch.distributions import Independent, kl_divergence
+from torch.distributions import Distribution, Independent, kl_divergence
 
+from reparam.distributions import Discrete, layers_of, one_way
 from reparam.errors import InputError
 from reparam.objectives.base import Objective, require_density, sample_count
 from reparam.objectives.gradients import log_q_by_path, require_path
@@ -19,12 +21,14 @@ class ELBO(Objective):
     """E_q[log p(x|z)] - beta KL(q(z|x) || p(z)) with k samples; with beta = 1, a lower bound of log p(x).
 
     ``estimator`` chooses between the two of Kingma & Welling (2014): "A" (eq. 6) estimates both terms from the samples;
-    "B" (eq. 7) takes the KL in closed form; "auto" is B where there is a closed form and A where there is none.
+    "B" (eq. 7) takes the KL in closed form; "auto" is B where there is a closed form and A where there is none, except
+    that the KL of a top-down hierarchy is taken in closed form layer by layer, given the sample of the layer above.
     With beta > 1 (Higgins et al. 2017) the value is a looser lower bound; with beta < 1 it is none.
 
     ``free_nats`` is the floor λ of "free bits" (Kingma et al. 2016): Σ_j max(λ, KL_j) takes the place of
     the KL, so that nothing is gained by less than λ nats in a dimension. The maximum is taken for each datum and not
-    of the mean over a batch, so that a value does not depend on its batch; the result is a looser lower bound.
+    of the mean over a batch, so that a value does not depend on its batch; the result is a looser lower bound. In a
+    top-down hierarchy KL_j is that of a dimension given the layer above, its mean over the k samples.
 
     ``gradient`` "stl" leaves the score of q, whose mean is zero, out of the gradient (Roeder et al. 2017): without
     bias, and without variance where q is the exact posterior. The value is that of ``estimator`` all the same.
@@ -64,7 +68,7 @@ class ELBO(Objective):
     def surrogate(self, draw: Draw, bound: Tensor) -> Tensor:
         """The bound, or for "stl" estimator A without the score of q, (B,)."""
         if self.gradient == "plain":
-            return bound
+            return super().surrogate(draw, bound)
         require_path(draw, "gradient='stl'")
         return (draw.log_px + value(self.beta) * (draw.log_pz - log_q_by_path(draw))).mean(0)
 
@@ -104,18 +108,33 @@ class Capacity(Objective):
 
 
 def kl_per_dimension(draw: Draw) -> Float[Tensor, "b d"]:
-    """KL(q_j || p_j) for each datum and dimension, (B, D), in nats: in closed form.
+    """KL(q_j || p_j) for each datum and dimension, (B, D), in nats: in closed form. One-hot codes count by group.
+
+    In a hierarchy each dimension is given the layer above it, and its KL is a mean over the samples.
 
     Raises:
         InputError: unless q and p are both independent over dimensions, with a closed form of their KL.
     """
-    q, p = draw.q, draw.p
-    if isinstance(q, Independent) and isinstance(p, Independent):
-        try:
-            return kl_divergence(q.base_dist, p.base_dist).expand(draw.z.shape[1:])
-        except NotImplementedError:
-            pass
+    q, p, z = draw.q, draw.p, draw.z
+    if isinstance(q, Discrete) and type(q) is type(p):
+        return q.kl_each(p).expand(z.shape[1], -1)
+    layers = (layers_of(q, p, z) or []) if one_way(q, p) else [(q, p, z)]
+    found = [_elementwise(*layer) for layer in layers]
+    terms = [t for t in found if t is not None]
+    if terms and len(terms) == len(found):
+        return torch.cat(terms, -1)
     raise InputError(
         f"the KL of each dimension has no closed form for q = {type(q).__name__} and p = {type(p).__name__}: "
         "choose posteriors.DiagonalGaussian and priors.StandardNormal"
     )
+
+
+def _elementwise(q: Distribution, p: Distribution, z: Tensor) -> Tensor | None:
+    """KL(q_j || p_j) of each dimension, (B, D), in nats, the mean over samples; None where no closed form is known."""
+    if not (isinstance(q, Independent) and isinstance(p, Independent)):
+        return None
+    try:
+        kl = kl_divergence(q.base_dist, p.base_dist)
+    except NotImplementedError:
+        return None
+    return (kl.mean(0) if kl.dim() == z.dim() else kl).expand(z.shape[1:])

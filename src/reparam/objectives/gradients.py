@@ -8,11 +8,39 @@ parameters need to be detached by rebuilding a distribution, and no cache of a f
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
 from reparam.errors import InputError
 from reparam.vae import Draw
+
+
+def by_score(value: Callable[[Draw], Tensor], draw: Draw, whole: Tensor) -> Tensor:
+    """Zeros (B,) whose gradient is the part of ∂ E ``value`` that goes through the law of the samples.
+
+    That part is E Σ_i (L - L_-i) ∂ log q(z_i|x), with L = value(draw) = ``whole`` and a baseline L_-i that may be any
+    function of the other samples (Williams 1992). Here it is the value with sample i's log densities replaced by the
+    means of the others': for means of log w that is to leave i out (Kool et al. 2019), and for logs of means of w it
+    is VIMCO (Mnih & Rezende 2016, eq. 9-10). A single sample has no baseline.
+    """
+    terms = [draw.log_px, draw.log_pz, draw.log_qz]  # read here, so that the draw keeps them with their gradients
+    with torch.no_grad():
+        others: Tensor | float = 0.0
+        if len(draw.log_px) > 1:
+            terms = [_one_by_the_others(t) for t in terms]
+            log_px, log_pz, log_qz = terms
+            others = value(Draw(draw.q, draw.p, draw.z, log_px, log_pz, log_qz, contexts=draw.contexts))
+        signal = whole - others
+    return (signal * (draw.log_qz - draw.log_qz.detach())).sum(0)
+
+
+def _one_by_the_others(values: Tensor) -> Tensor:
+    """(K, B) to (K, K, B): at [:, i] the values with the i-th replaced by the mean of the others."""
+    rest = (values.sum(0) - values) / (len(values) - 1)
+    own = torch.eye(len(values), dtype=torch.bool, device=values.device).unsqueeze(-1)
+    return torch.where(own, rest.unsqueeze(0), values.unsqueeze(1))
 
 
 def require_path(draw: Draw, what: str) -> None:
@@ -23,8 +51,9 @@ def require_path(draw: Draw, what: str) -> None:
     """
     if not draw.q.has_rsample:
         raise InputError(
-            f"{what} takes gradients through the samples, and those of {type(draw.q).__name__} carry none: choose a "
-            "reparameterized posterior such as posteriors.DiagonalGaussian, or objectives.ReweightedWakeSleep"
+            f"{what} takes gradients through the samples, and those of {type(draw.q).__name__} carry none that is "
+            "exact: choose a reparameterized posterior such as posteriors.DiagonalGaussian, or gradient='score' with "
+            "ReweightedWakeSleep or an objective whose gradient is plain"
         )
 
 
@@ -69,5 +98,6 @@ def log_joint_weighing(draw: Draw, model: Tensor, path: Tensor) -> Tensor:
     total = (model.detach() * (draw.log_px + draw.log_pz)).sum(0)
     if not draw.z.requires_grad:
         return total
+    require_path(draw, "an objective with separate gradients for encoder and decoder")
     excess = (path - model).detach().unsqueeze(-1)
     return total + along(excess * slope_of_log_joint(draw), draw.z).sum(0)

@@ -11,6 +11,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from reparam.distributions import Quantized
 from reparam.errors import InputError
 from reparam.numerics import log_mean_exp
 from reparam.objectives.base import Objective, require_density, sample_count
@@ -27,23 +28,25 @@ from reparam.schedules import Weight, checked_weight, value
 from reparam.vae import Draw
 
 
-def log_power_mean(log_w: Tensor, power: float) -> Tensor:
-    """log (1/k Σ w^power)^(1/power) along the first dimension: power 0 is the mean of log w. (K, ...) to (...)."""
+def log_power_mean(draw: Draw, power: float) -> Tensor:
+    """log (1/k Σ w^power)^(1/power) of the importance weights, (B,): power 0 is the mean of log w."""
+    log_w = draw.log_w
     if power == 0:
-        return log_w.mean(0)
+        return draw.mean(log_w)
     if abs(power) > 0.01:
-        return log_mean_exp(power * log_w) / power
+        return draw.log_mean_exp(power * log_w) / power
     extreme = log_w.detach().amax(0) if power > 0 else log_w.detach().amin(0)
-    return extreme + torch.log1p(torch.expm1(power * (log_w - extreme)).mean(0)) / power  # no digits lost near 0
+    return extreme + torch.log1p(draw.mean(torch.expm1(power * (log_w - extreme)))) / power  # no digits lost near 0
 
 
 class IWAE(Objective):
     """log 1/k Σ p(x, z_i) / q(z_i|x): the importance-weighted bound (Burda et al. 2016, eq. 8), tighter as k grows.
 
-    ``gradient`` "plain" is that of the bound. With k, its part for the encoder drowns in noise (Rainforth et al. 2018);
-    "dreg" (Tucker et al. 2019) has the same mean without that defect, for one more backward pass
-    through the decoder; "stl" (Roeder et al. 2017) leaves the score out and is biased for k > 1. Both are zero for the
-    encoder where q is the exact posterior, and leave the model's gradient as it is. The value is always the bound.
+    ``gradient`` "plain" is that of the bound, by VIMCO where samples carry none (Mnih & Rezende 2016). With k, its part
+    for the encoder drowns in noise (Rainforth et al. 2018); "dreg" (Tucker et al. 2019) has the same mean without that
+    defect, for one more backward pass through the decoder; "stl" (Roeder et al. 2017) leaves the score out and is
+    biased for k > 1. Both are zero for the encoder where q is the exact posterior, and leave the model's gradient as it
+    is. The value is always the bound.
 
     Raises:
         InputError: for k < 1 or an unknown gradient; at the first draw, where q has no density, or no
@@ -58,19 +61,29 @@ class IWAE(Objective):
     def bound(self, draw: Draw) -> Tensor:
         """The importance-weighted lower bound, (B,), in nats."""
         require_density(draw.q, type(self).__name__)
-        return log_mean_exp(draw.log_w)
+        return draw.log_mean_exp(draw.log_w)
 
     def surrogate(self, draw: Draw, bound: Tensor) -> Tensor:
         """The bound, or what has the chosen gradient, (B,)."""
         if self.gradient == "plain":
-            return bound
+            return super().surrogate(draw, bound)
         require_path(draw, f"gradient={self.gradient!r}")
         share = draw.log_w.detach().softmax(0)
         path = share.square() if self.gradient == "dreg" else share
         return log_joint_weighing(draw, model=share, path=path) - (path * log_q_by_path(draw)).sum(0)
 
 
-class MIWAE(Objective):
+class _Groups(Objective):
+    """m groups of k samples each."""
+
+    kept_as = {"k": "group"}  # noqa: RUF012
+
+    def __init__(self, m: int, k: int) -> None:
+        self.m, self.group = sample_count(m), sample_count(k)
+        self.k = m * k
+
+
+class MIWAE(_Groups):
     """The mean of m importance-weighted bounds of k samples each (Rainforth et al. 2018): m k samples in all.
 
     Weights are normalised over the k samples of a group, never over the groups: m = 1 is IWAE(k), k = 1 the ELBO.
@@ -79,14 +92,15 @@ class MIWAE(Objective):
         InputError: for m or k below 1; at the first draw, where q has no density.
     """
 
-    def __init__(self, m: int, k: int) -> None:
-        self.m, self.group = sample_count(m), sample_count(k)
-        self.k = m * k
-
     def bound(self, draw: Draw) -> Tensor:
         """The mean of the groups' lower bounds, (B,), in nats."""
         require_density(draw.q, type(self).__name__)
-        return _mean_of_groups(draw.log_w, self.group)
+        if draw.log_shares is not None:
+            raise InputError(
+                "MIWAE takes means over groups of like samples, and this posterior lists all values of z instead: "
+                "choose objectives.ELBO, or another gradient for the posterior"
+            )
+        return log_mean_exp(draw.log_w.reshape(-1, self.group, *draw.log_w.shape[1:]), 1).mean(0)
 
 
 class CIWAE(Objective):
@@ -105,10 +119,10 @@ class CIWAE(Objective):
         """The convex combination of both lower bounds, (B,), in nats."""
         require_density(draw.q, type(self).__name__)
         share = value(self.beta)
-        return share * draw.log_w.mean(0) + (1 - share) * log_mean_exp(draw.log_w)
+        return share * draw.mean(draw.log_w) + (1 - share) * draw.log_mean_exp(draw.log_w)
 
 
-class PIWAE(Objective):
+class PIWAE(_Groups):
     """IWAE(m k) for prior and likelihood, MIWAE(m, k) for the encoder (Rainforth et al. 2018).
 
     The value is the tighter of the two, IWAE. A parameter that encoder and model share gets the sum of its two parts.
@@ -118,14 +132,10 @@ class PIWAE(Objective):
         InputError: for m or k below 1; at the first draw, where q has no density or no reparameterization.
     """
 
-    def __init__(self, m: int, k: int) -> None:
-        self.m, self.group = sample_count(m), sample_count(k)
-        self.k = m * k
-
     def bound(self, draw: Draw) -> Tensor:
         """The importance-weighted lower bound of all samples, (B,), in nats."""
         require_density(draw.q, type(self).__name__)
-        return log_mean_exp(draw.log_w)
+        return draw.log_mean_exp(draw.log_w)
 
     def surrogate(self, draw: Draw, bound: Tensor) -> Tensor:
         """What has the gradient of IWAE in the model's parameters and of MIWAE in the encoder's, (B,)."""
@@ -152,11 +162,11 @@ class ReweightedWakeSleep(Objective):
     def bound(self, draw: Draw) -> Tensor:
         """The importance-weighted lower bound, (B,), in nats."""
         require_density(draw.q, type(self).__name__)
-        return log_mean_exp(draw.log_w)
+        return draw.log_mean_exp(draw.log_w)
 
     def surrogate(self, draw: Draw, bound: Tensor) -> Tensor:
         """What has the two gradients, (B,)."""
-        share = draw.log_w.detach().softmax(0)
+        share = draw.weights
         model = log_joint_weighing(draw, model=share, path=torch.zeros_like(share))
         return model + (share * log_q_by_parameters(draw)).sum(0)
 
@@ -179,7 +189,7 @@ class Renyi(Objective):
     def bound(self, draw: Draw) -> Tensor:
         """The variational Rényi bound, (B,), in nats."""
         require_density(draw.q, type(self).__name__)
-        return log_power_mean(draw.log_w, 1 - self.alpha)
+        return log_power_mean(draw, 1 - self.alpha)
 
 
 class CUBO(Objective):
@@ -194,7 +204,8 @@ class CUBO(Objective):
     normalised w^n (the score is reparameterized once more, as in Tucker et al. 2019).
 
     Raises:
-        InputError: for n <= 1 or k < 2; at the first draw, where q has no density or no reparameterization.
+        InputError: for n <= 1 or k < 2; at the first draw, where q has no density, no reparameterization, or all
+            its mass on one code.
     """
 
     sign = -1
@@ -209,7 +220,12 @@ class CUBO(Objective):
     def bound(self, draw: Draw) -> Tensor:
         """The estimate of the upper bound, (B,), in nats."""
         require_density(draw.q, type(self).__name__)
-        return log_power_mean(draw.log_w, self.n)
+        if isinstance(draw.q, Quantized):
+            raise InputError(
+                "the chi-square bound needs a q(z|x) that gives every z some probability, and a quantised posterior "
+                "gives it to one code: choose objectives.ELBO"
+            )
+        return log_power_mean(draw, self.n)
 
     def surrogate(self, draw: Draw, bound: Tensor) -> Tensor:
         """Minus the bound, with the gradient in the encoder's parameters alone, (B,)."""
@@ -217,8 +233,3 @@ class CUBO(Objective):
         share = (self.n * draw.log_w.detach()).softmax(0)
         slope = slope_of_log_joint(draw) - slope_of_log_q(draw)
         return -bound.detach() + (self.n - 1) * along(share.unsqueeze(-1) * slope, draw.z).sum(0)
-
-
-def _mean_of_groups(log_w: Tensor, size: int) -> Tensor:
-    """The mean over groups of ``size`` successive samples of log-mean-exp within the group: (K, B) to (B,)."""
-    return log_mean_exp(log_w.reshape(-1, size, *log_w.shape[1:]), 1).mean(0)

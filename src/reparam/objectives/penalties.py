@@ -1,7 +1,8 @@
 """Penalties: properties of a batch of draws, for ``objectives.Penalized``. They belong to no datum and to no bound.
 
-All but SquaredNorm compare the rows of a batch with each other, so their values depend on the batch, as the estimates
-of the papers do: they converge as it grows. A batch of one row tells nothing of this kind and is not penalised.
+All but SquaredNorm, Commitment and CodebookDistance compare the rows of a batch with each other, so their values depend
+on the batch, as the estimates of the papers do: they converge as it grows. A batch of one row tells nothing of this
+kind and is not penalised.
 """
 
 from __future__ import annotations
@@ -14,28 +15,36 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution, Independent, MultivariateNormal, Normal
 
+from reparam.calls import Written
+from reparam.distributions import Quantized
 from reparam.errors import InputError
+from reparam.objectives.gradients import require_path
 from reparam.shapes import Float
 from reparam.vae import Draw, has_density
 
-__all__ = ["DIP", "MMD", "DimensionwiseKL", "MutualInformation", "Penalty", "SquaredNorm", "TotalCorrelation"]
+__all__ = [
+    "DIP", "HSIC", "MMD", "CodebookDistance", "Commitment", "DimensionwiseKL", "MutualInformation", "Penalty",
+    "SquaredNorm", "TotalCorrelation",
+]  # fmt: skip
 
 
-class Penalty(ABC):
+class Penalty(Written, ABC):
     """A property of a batch, to be kept small."""
 
     least_rows: int = 2
 
     def __call__(self, draw: Draw, rows: int) -> Tensor:
-        """The penalty of this batch, a scalar; ``rows`` is the number of data of which they are a part."""
+        """The penalty of this batch, a scalar; ``rows`` is the number of data of which they are a part.
+
+        Raises:
+            InputError: for samples that are discrete, or carry no gradient to the encoder.
+        """
+        require_path(draw, f"the penalty {type(self).__name__}")
         return self.of(draw, rows) if draw.z.shape[1] >= self.least_rows else draw.z.new_zeros(())
 
     @abstractmethod
     def of(self, draw: Draw, rows: int) -> Tensor:
         """The penalty of a batch of at least ``least_rows``."""
-
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}{vars(self) or ''}"
 
 
 class Terms(NamedTuple):
@@ -190,6 +199,50 @@ class MMD(Penalty):
         return total
 
 
+class HSIC(Penalty):
+    """How much z depends on the contexts: the Hilbert-Schmidt independence criterion (Gretton et al. 2005).
+
+    The unbiased U-statistic of Song et al. (2012), which may be negative, of one sample of z for each datum. Both
+    kernels are exp(-r / 2s) of the squared distance r: for z, s = scale D as in MMD; for the contexts, all of them one
+    behind the other, s is the mean r of the batch, whatever their units (one-hot labels: equal or not). Without
+    contexts there is nothing to depend on: 0. Pressed to zero, z does not tell the contexts (Lopez et al. 2018).
+
+    Raises:
+        InputError: for a scale that is not positive.
+    """
+
+    least_rows = 4
+
+    def __init__(self, scale: float = 2.0) -> None:
+        if not 0 < scale < math.inf:
+            raise InputError(f"scale must be positive and finite: {scale}")
+        self.scale = float(scale)
+
+    def of(self, draw: Draw, rows: int) -> Tensor:
+        """The mean over k of the statistic of (B, D) samples of q(z) and the contexts, a scalar."""
+        z = draw.z
+        if not draw.contexts:
+            return 0.0 * z.sum()
+        c = torch.cat([t.flatten(1).to(z.dtype) for t in draw.contexts], 1)
+        r = _square_distances(c)
+        given = torch.exp(-r / (2 * r.mean().clamp_min(torch.finfo(r.dtype).tiny)))
+        of_z = torch.exp(-_square_distances(z) / (2 * self.scale * z.shape[-1]))
+        return self.statistic(of_z, given).mean()
+
+    def statistic(self, a: Float[Tensor, "*k n n"], b: Float[Tensor, "n n"]) -> Float[Tensor, "*k"]:
+        """The U-statistic of two kernel matrices: unbiased for the squared norm of their cross-covariance."""
+        n = b.shape[-1]
+        off = 1 - torch.eye(n).to(b)
+        a, b = a * off, b * off
+        trace, sides = (a * b).sum((-2, -1)), a.sum((-2, -1)) * b.sum() / ((n - 1) * (n - 2))
+        across = (a.sum(-2) * b.sum(-2)).sum(-1) * 2 / (n - 2)
+        return (trace + sides - across) / (n * (n - 3))
+
+
+def _square_distances(x: Float[Tensor, "*k n d"]) -> Float[Tensor, "*k n n"]:
+    return (x.unsqueeze(-2) - x.unsqueeze(-3)).square().sum(-1)
+
+
 class SquaredNorm(Penalty):
     """The mean of |z|²/2 (Ghosh et al. 2020): what keeps the code of a deterministic autoencoder in place."""
 
@@ -198,6 +251,50 @@ class SquaredNorm(Penalty):
     def of(self, draw: Draw, rows: int) -> Tensor:
         """Half the mean square length of z, a scalar."""
         return draw.z.square().sum(-1).mean() / 2
+
+
+class Commitment(Penalty):
+    """The mean of |z_e - e|², by which outputs of the encoder keep to their codes (van den Oord et al. 2017, eq. 3).
+
+    Squares are summed over a datum's latent dimensions, as its nats are; the paper's weight is 0.25. The gradient goes
+    to the encoder alone.
+
+    Raises:
+        InputError: at the first draw, where the posterior is not quantised.
+    """
+
+    least_rows = 1
+
+    def of(self, draw: Draw, rows: int) -> Tensor:
+        """The mean square distance, a scalar."""
+        q = _quantized(draw)
+        return (q.encoded - q.vectors.detach()).square().sum(-1).mean()
+
+
+class CodebookDistance(Penalty):
+    """The same mean of |z_e - e|², for the codes alone (van den Oord et al. 2017, eq. 3, with weight 1).
+
+    Moving means (``VectorQuantized(decay=...)``) take its place; it is for codebooks that are learned by gradient.
+
+    Raises:
+        InputError: at the first draw, where the posterior is not quantised.
+    """
+
+    least_rows = 1
+
+    def of(self, draw: Draw, rows: int) -> Tensor:
+        """The mean square distance, a scalar."""
+        q = _quantized(draw)
+        return (q.encoded.detach() - q.vectors).square().sum(-1).mean()
+
+
+def _quantized(draw: Draw) -> Quantized:
+    if not isinstance(draw.q, Quantized):
+        raise InputError(
+            "the distance from a codebook needs a quantised posterior, such as posteriors.VectorQuantized; this one is "
+            f"{type(draw.q).__name__}"
+        )
+    return draw.q
 
 
 def _marginals(d: Distribution, name: str, independent: bool = False) -> Distribution:

@@ -8,14 +8,14 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Independent, Normal
 
-from reparam.conditional import Conditional
 from reparam.distributions import Flow as FlowDistribution
 from reparam.distributions import autoregressive
 from reparam.errors import InputError
 from reparam.numerics import scale_from_log, soft_clip
+from reparam.posteriors.base import Posterior
 
 
-class Flow(Conditional):
+class Flow(Posterior):
     """Inverse autoregressive flow (Kingma et al. 2016, algorithm 1): u ~ N(mu(x), diag s²(x)), z = T(u; h(x)).
 
     Draws and their density cost one pass through each of the ``transforms`` maps; the density of a z that was not just
@@ -39,14 +39,18 @@ class Flow(Conditional):
         hidden: Sequence[int] = (64, 64),
         kind: str = "affine",
     ) -> None:
-        super().__init__()
+        super().__init__(net)
         self.maps = autoregressive(dim, context, transforms, hidden, kind)
-        self.net, self.dim, self.context = net, dim, context
+        del self.net
+        self.net, self.dim, self.context = (
+            net,
+            dim,
+            context,
+        )  # behind the maps: optimisers of saved runs have that order
         self.transforms, self.hidden, self.kind = transforms, tuple(hidden), kind
 
-    def forward(self, x: Tensor, *c: Tensor) -> FlowDistribution:
+    def read(self, out: Tensor) -> FlowDistribution:
         """Batch (B,), event (D,)."""
-        out: Tensor = self.net(x, *c)
         if out.shape[-1] != 2 * self.dim + self.context:
             raise InputError(
                 f"this Flow needs {2 * self.dim + self.context} outputs, D means, D log-variances and its context; its "

@@ -8,13 +8,13 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Independent, LowRankMultivariateNormal, MultivariateNormal, Normal
 
-from reparam.conditional import Conditional
 from reparam.errors import InputError
 from reparam.numerics import scale_from_log, soft_clip
+from reparam.posteriors.base import Posterior, halves
 from reparam.shapes import Float
 
 
-class DiagonalGaussian(Conditional):
+class DiagonalGaussian(Posterior):
     """N(mu(x), diag sigma²(x)): the posterior of Kingma & Welling (2014), eq. 9.
 
     Shapes: net maps x (B, *event) to (B, 2D): D means, then D log-variances. The scale exp(log-variance / 2) is exact
@@ -24,23 +24,14 @@ class DiagonalGaussian(Conditional):
         InputError: if the last dimension of the net's output is odd.
     """
 
-    def __init__(self, net: nn.Module) -> None:
-        super().__init__()
-        self.net = net
-
-    def forward(self, x: Tensor, *c: Tensor) -> Independent:
+    def read(self, out: Tensor) -> Independent:
         """Batch (B,), event (D,)."""
-        out: Tensor = self.net(x, *c)
-        if out.shape[-1] % 2:
-            raise InputError(
-                f"DiagonalGaussian needs D means and D log-variances, an even number; its net gives {out.shape[-1]}"
-            )
-        mean, log_variance = out.chunk(2, -1)
+        mean, log_variance = halves(out, "DiagonalGaussian", "means", "log-variances")
         scale = scale_from_log(log_variance / 2)
         return Independent(Normal(mean, scale, validate_args=False), 1, validate_args=False)
 
 
-class FullGaussian(Conditional):
+class FullGaussian(Posterior):
     """N(mu(x), L(x) L(x)') with a lower triangular L: every covariance.
 
     Shapes: net maps x (B, *event) to (B, D + D(D+1)/2): D means, then D logarithms of the diagonal of L, then the
@@ -49,10 +40,6 @@ class FullGaussian(Conditional):
     Raises:
         InputError: if the last dimension of the net's output is not D + D(D+1)/2 for a whole D.
     """
-
-    def __init__(self, net: nn.Module) -> None:
-        super().__init__()
-        self.net = net
 
     @staticmethod
     def outputs(dim: int) -> int:
@@ -68,9 +55,8 @@ class FullGaussian(Conditional):
         parts = [mean, diagonal, factor[..., rows, columns]]
         return torch.cat([p.expand(*lead, p.shape[-1]) for p in parts], -1)
 
-    def forward(self, x: Tensor, *c: Tensor) -> MultivariateNormal:
+    def read(self, out: Tensor) -> MultivariateNormal:
         """Batch (B,), event (D,)."""
-        out: Tensor = self.net(x, *c)
         dim = (math.isqrt(9 + 8 * out.shape[-1]) - 3) // 2
         if dim < 1 or self.outputs(dim) != out.shape[-1]:
             raise InputError(
@@ -84,7 +70,7 @@ class FullGaussian(Conditional):
         return MultivariateNormal(mean, scale_tril=factor, validate_args=False)
 
 
-class LowRankGaussian(Conditional):
+class LowRankGaussian(Posterior):
     """N(mu(x), S (I + F F') S) with S diagonal and F of ``rank`` columns: correlations for rank x D outputs.
 
     Shapes: net maps x (B, *event) to (B, D (2 + rank)): D means, then D log-variances of S², then F (D, rank) row by
@@ -97,19 +83,18 @@ class LowRankGaussian(Conditional):
     """
 
     def __init__(self, net: nn.Module, rank: int) -> None:
-        super().__init__()
+        super().__init__(net)
         if isinstance(rank, bool) or not isinstance(rank, int) or rank < 1:
             raise InputError(f"the rank must be a whole number of at least 1, not {rank!r}")
-        self.net, self.rank = net, rank
+        self.rank = rank
 
     @staticmethod
     def outputs(dim: int, rank: int) -> int:
         """How many numbers the net gives for ``dim`` latent dimensions."""
         return dim * (2 + rank)
 
-    def forward(self, x: Tensor, *c: Tensor) -> LowRankMultivariateNormal:
+    def read(self, out: Tensor) -> LowRankMultivariateNormal:
         """Batch (B,), event (D,)."""
-        out: Tensor = self.net(x, *c)
         if out.shape[-1] % (2 + self.rank):
             raise InputError(
                 f"LowRankGaussian of rank {self.rank} needs {2 + self.rank} outputs for each latent dimension; its net "

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from torch import Tensor, nn
+from torch import Tensor
 from torch.distributions import Independent
 from torch.distributions import Laplace as LaplaceDistribution
 
-from reparam.conditional import Conditional
 from reparam.numerics import scale_from_log
-from reparam.posteriors.halves import halves
+from reparam.posteriors.base import Posterior, halves
 
 
-class Laplace(Conditional):
+class Laplace(Posterior):
     """Independent Laplace(mu(x), b(x)) in each dimension: heavier tails than a Gaussian, as importance sampling wants.
 
     Its KL to a Gaussian with independent dimensions is in closed form, from E|z - mu| = b and E(z - mu)² = 2b².
@@ -23,12 +22,8 @@ class Laplace(Conditional):
         InputError: if the last dimension of the net's output is odd.
     """
 
-    def __init__(self, net: nn.Module) -> None:
-        super().__init__()
-        self.net = net
-
-    def forward(self, x: Tensor, *c: Tensor) -> Independent:
+    def read(self, out: Tensor) -> Independent:
         """Batch (B,), event (D,)."""
-        mean, log_scale = halves(self.net(x, *c), "Laplace", "means", "log-scales")
+        mean, log_scale = halves(out, "Laplace", "means", "log-scales")
         base = LaplaceDistribution(mean, scale_from_log(log_scale), validate_args=False)
         return Independent(base, 1, validate_args=False)

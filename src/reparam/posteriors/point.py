@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from torch import Tensor, nn
+from torch import Tensor
 
-from reparam.conditional import Conditional
 from reparam.distributions import Delta
+from reparam.posteriors.base import Posterior
 
 
-class Point(Conditional):
+class Point(Posterior):
     """The conventional autoencoder's encoder: all mass on ``net(x)``.
 
     It has no density, so the ELBO does not exist for it; train it with ``objectives.Reconstruction``.
@@ -16,10 +16,6 @@ class Point(Conditional):
     Shapes: net maps x (B, *event) to (B, D).
     """
 
-    def __init__(self, net: nn.Module) -> None:
-        super().__init__()
-        self.net = net
-
-    def forward(self, x: Tensor, *c: Tensor) -> Delta:
+    def read(self, out: Tensor) -> Delta:
         """Batch (B,), event (D,)."""
-        return Delta(self.net(x, *c), validate_args=False)
+        return Delta(out, validate_args=False)

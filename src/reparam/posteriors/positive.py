@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from torch import Tensor, nn
+from torch import Tensor
 from torch.distributions import Gamma as GammaDistribution
 from torch.distributions import Independent
 
-from reparam.conditional import Conditional
 from reparam.distributions import bounded_exp
-from reparam.posteriors.halves import halves
+from reparam.posteriors.base import Posterior, halves
 
 
-class Gamma(Conditional):
+class Gamma(Posterior):
     """Independent Gamma(a(x), rate r(x)) in each dimension; implicit reparameterization (Figurnov et al. 2018).
 
     Its KL to ``priors.Gamma`` is in closed form.
@@ -23,12 +22,8 @@ class Gamma(Conditional):
         InputError: if the last dimension of the net's output is odd.
     """
 
-    def __init__(self, net: nn.Module) -> None:
-        super().__init__()
-        self.net = net
-
-    def forward(self, x: Tensor, *c: Tensor) -> Independent:
+    def read(self, out: Tensor) -> Independent:
         """Batch (B,), event (D,) of positive numbers."""
-        log_a, log_rate = halves(self.net(x, *c), "Gamma", "log-concentrations", "log-rates")
+        log_a, log_rate = halves(out, "Gamma", "log-concentrations", "log-rates")
         a, rate = bounded_exp(log_a, 0.2, 1e4), bounded_exp(log_rate, 1e-4, 1e4)
         return Independent(GammaDistribution(a, rate, validate_args=False), 1, validate_args=False)

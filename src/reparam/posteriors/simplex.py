@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from torch import Tensor, nn
+from torch import Tensor
 from torch.distributions import Dirichlet as DirichletDistribution
 
-from reparam.conditional import Conditional
 from reparam.distributions import LogisticNormal as LogisticNormalDistribution
 from reparam.distributions import bounded_exp
 from reparam.numerics import soft_clip
-from reparam.posteriors.halves import halves
+from reparam.posteriors.base import Posterior, halves
 
 
-class LogisticNormal(Conditional):
+class LogisticNormal(Posterior):
     """softmax(y, 0) for y ~ N(mu(x), diag s²(x)) in D - 1 dimensions (Aitchison & Shen 1980; Srivastava & Sutton 2017).
 
     Densities are with respect to the first D - 1 shares, as those of Dirichlet are.
@@ -24,17 +23,13 @@ class LogisticNormal(Conditional):
         InputError: if the last dimension of the net's output is odd.
     """
 
-    def __init__(self, net: nn.Module) -> None:
-        super().__init__()
-        self.net = net
-
-    def forward(self, x: Tensor, *c: Tensor) -> LogisticNormalDistribution:
+    def read(self, out: Tensor) -> LogisticNormalDistribution:
         """Batch (B,), event (D,), on the simplex."""
-        mean, log_variance = halves(self.net(x, *c), "LogisticNormal", "- 1 means", "- 1 log-variances")
+        mean, log_variance = halves(out, "LogisticNormal", "- 1 means", "- 1 log-variances")
         return LogisticNormalDistribution(soft_clip(mean, 15, 5), bounded_exp(log_variance / 2, 1e-3, 3.0))
 
 
-class Dirichlet(Conditional):
+class Dirichlet(Posterior):
     """Dirichlet(a(x)), drawn by implicit reparameterization (Figurnov et al. 2018; Jankowiak & Obermeyer 2018).
 
     Its KL to ``priors.Dirichlet`` is in closed form.
@@ -43,10 +38,6 @@ class Dirichlet(Conditional):
     twice more.
     """
 
-    def __init__(self, net: nn.Module) -> None:
-        super().__init__()
-        self.net = net
-
-    def forward(self, x: Tensor, *c: Tensor) -> DirichletDistribution:
+    def read(self, out: Tensor) -> DirichletDistribution:
         """Batch (B,), event (D,), on the simplex."""
-        return DirichletDistribution(bounded_exp(self.net(x, *c), 0.2, 1e4), validate_args=False)
+        return DirichletDistribution(bounded_exp(out, 0.2, 1e4), validate_args=False)

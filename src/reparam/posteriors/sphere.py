@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from reparam.conditional import Conditional
 from reparam.distributions import VonMisesFisher as VonMisesFisherDistribution
 from reparam.distributions import bounded_exp
 from reparam.errors import InputError
+from reparam.posteriors.base import Posterior
 
 
-class VonMisesFisher(Conditional):
+class VonMisesFisher(Posterior):
     """von Mises-Fisher on the unit sphere in D dimensions (Davidson et al. 2018), for ``priors.SphereUniform``.
 
     Shapes: net maps x (B, *event) to (B, D + 1): a vector whose direction is mu, then log kappa. kappa is exact between
@@ -21,13 +21,8 @@ class VonMisesFisher(Conditional):
         InputError: if the net gives fewer than 3 numbers (D >= 2).
     """
 
-    def __init__(self, net: nn.Module) -> None:
-        super().__init__()
-        self.net = net
-
-    def forward(self, x: Tensor, *c: Tensor) -> VonMisesFisherDistribution:
+    def read(self, out: Tensor) -> VonMisesFisherDistribution:
         """Batch (B,), event (D,), vectors of length one."""
-        out: Tensor = self.net(x, *c)
         if out.shape[-1] < 3:
             raise InputError(
                 f"VonMisesFisher needs D + 1 outputs with D of at least 2: a direction and log kappa; its net gives "

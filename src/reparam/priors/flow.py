@@ -11,7 +11,7 @@ from torch.distributions import Independent, Normal
 from reparam.conditional import Conditional
 from reparam.distributions import Flow as FlowDistribution
 from reparam.distributions import autoregressive
-from reparam.errors import InputError
+from reparam.priors.contexts import joined
 from reparam.priors.gaussian import latent_dim
 
 
@@ -43,12 +43,8 @@ class Flow(Conditional):
 
     def forward(self, *given: Tensor) -> FlowDistribution:
         """Batch () without contexts, else (B,); event (D,)."""
-        c, batch = None, torch.Size()
-        if self.context:
-            c = torch.cat([t.flatten(1) for t in given], -1) if given else self.zero[:0]
-            if c.shape[-1] != self.context:
-                raise InputError(f"this prior takes contexts of {self.context} numbers in all, not {c.shape[-1]}")
-            batch = torch.Size(c.shape[:1])
+        c = joined(given, self.context, self.zero)
+        batch = torch.Size() if c is None else torch.Size(c.shape[:1])
         loc, scale = self.zero.expand(*batch, self.dim), self.one.expand(*batch, self.dim)
         base = Independent(Normal(loc, scale, validate_args=False), 1, validate_args=False)
         return FlowDistribution(base, [step(c) for step in self.maps], to_noise=True, batch_shape=batch)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from reparam.conditional import Conditional
-from reparam.distributions import Delta
+from reparam.distributions import Delta, Quantized
 from reparam.distributions import Mixture as MixtureDistribution
 from reparam.errors import InputError
 
@@ -23,9 +23,14 @@ class VampPrior(Conditional):
     needed, and they start as draws of N(0, I), or uniform between the bounds. With ``bounds`` (low, high) they stay
     between them through a sigmoid; those given at a bound start a thousandth of the range inside.
 
+    Under contexts the prior is the mixture of q(z|u_c, c_c), where each pseudo-input keeps a context of its own: one
+    p(z) for all data, whatever their contexts, so that what the contexts tell need not stand in z (as batch correction
+    has it: Hrovatin et al. 2023). ``contexts`` are real numbers (C, ...), one tensor for each context of the data, such
+    as those of the rows that the pseudo-inputs are; they are not learned, since a learned label is none.
+
     Raises:
-        InputError: for a shape, a number or bounds that cannot be used; when called, with a posterior without
-            density, or one that needs contexts, which pseudo-inputs lack.
+        InputError: for a shape, a number, bounds or contexts that cannot be used; when called, with a posterior
+            without density, or one that needs other contexts than the pseudo-inputs have.
     """
 
     def __init__(
@@ -34,6 +39,7 @@ class VampPrior(Conditional):
         pseudo_inputs: Tensor | int,
         event_shape: Sequence[int] | None = None,
         bounds: Sequence[float] | None = None,
+        contexts: Sequence[Tensor] = (),
     ) -> None:
         super().__init__()
         self.posterior, self.event_shape = posterior, None
@@ -46,6 +52,13 @@ class VampPrior(Conditional):
                 f"{pseudo_inputs.dtype}"
             )
         self.raw = nn.Parameter(self._unlink(pseudo_inputs.detach().clone()))
+        self._count = len(contexts)
+        for i, c in enumerate(contexts):
+            if len(c) != len(self.raw) or not bool(c.isfinite().all()):
+                raise InputError(
+                    f"{len(self.raw)} pseudo-inputs, but a context of shape {tuple(c.shape)}: each needs one, finite"
+                )
+            self.register_buffer(f"context_{i}", c.detach().clone().to(self.raw.dtype))
 
     def _fresh(self, count: int, event_shape: Sequence[int] | None) -> Tensor:
         if isinstance(count, bool) or not isinstance(count, int) or count < 1 or event_shape is None:
@@ -65,6 +78,11 @@ class VampPrior(Conditional):
         return ((u - low) / (high - low)).clamp(_END, 1 - _END).logit()
 
     @property
+    def contexts(self) -> tuple[Tensor, ...]:
+        """The contexts of the pseudo-inputs, (C, ...) each."""
+        return tuple(self.get_buffer(f"context_{i}") for i in range(self._count))
+
+    @property
     def pseudo_inputs(self) -> Tensor:
         """The inputs (C, *event) at which the posterior is taken, within the bounds."""
         if self.bounds is None:
@@ -75,16 +93,19 @@ class VampPrior(Conditional):
     def forward(self, *given: Tensor) -> MixtureDistribution:
         """Batch (), event (D,)."""
         try:
-            q = self.posterior(self.pseudo_inputs)
+            q = self.posterior(self.pseudo_inputs, *self.contexts)
         except (RuntimeError, TypeError, ValueError) as error:
-            if not given:
+            if len(given) == self._count:
                 raise
             raise InputError(
-                "VampPrior has no contexts to go with its pseudo-inputs, and this posterior seems to need them: choose "
-                "priors.StandardNormal or priors.Flow(dim, context=...)"
+                f"the pseudo-inputs of this VampPrior have {self._count} contexts, the data {len(given)}, and the "
+                "posterior seems to need as many: give VampPrior(posterior, x[rows], contexts=(c[rows],))"
             ) from error
-        if isinstance(q, Delta):
-            raise InputError("VampPrior needs a posterior with a density; a Point posterior has none")
+        if isinstance(q, Delta | Quantized):
+            raise InputError(
+                f"VampPrior needs a posterior with a density, and {type(self.posterior).__name__} has all mass on one "
+                "point: choose posteriors.DiagonalGaussian, or priors.Codes for the codes of a quantised one"
+            )
         return MixtureDistribution(torch.zeros_like(self.raw.flatten(1)[:, 0]), q)
 
 

@@ -8,11 +8,16 @@
 Their further ``options`` are those of ``vae``. ``RECIPES`` lists them by name.
 """
 
-from reparam.recipes.base import NETWORKS, POSTERIORS, autoencoder, vae
+from collections.abc import Callable
+
+from reparam.recipes.base import NETWORKS, autoencoder, vae
+from reparam.recipes.codes import OPTIONS, POSTERIORS, PRIORS, Latent, draw_rows, latent_options
+from reparam.recipes.conditional import cvae, invariant_vae
 from reparam.recipes.families import LIKELIHOODS, LOGARITHMIC, STANDARDIZED
+from reparam.recipes.hierarchies import hierarchy, ladder_vae
+from reparam.recipes.latents import flow_prior_vae, iaf_vae, mixture_vae, nb_vae, svae, vamp_vae
 from reparam.recipes.papers import (
-    RECIPES,
-    Recipe,
+    CHOICES,
     annealed_vae,
     beta_tc_vae,
     beta_vae,
@@ -29,14 +34,27 @@ from reparam.recipes.papers import (
     reweighted_wake_sleep,
     wae,
 )
+from reparam.recipes.quantised import fsq_vae, vq_vae
+from reparam.recipes.recipe import Recipe
+
+_ALL: tuple[Callable[..., Recipe], ...] = (
+    beta_vae, annealed_vae, free_nats_vae, capacity_vae, iwae, miwae, piwae, ciwae, renyi_vae, reweighted_wake_sleep,
+    beta_tc_vae, dip_vae, info_vae, wae, rae, cvae, invariant_vae, vq_vae, fsq_vae, ladder_vae,
+    vamp_vae, flow_prior_vae, mixture_vae, iaf_vae, svae, nb_vae,
+)  # fmt: skip
+RECIPES = {recipe.__name__: recipe for recipe in _ALL}
 
 __all__ = [
+    "CHOICES",
     "LIKELIHOODS",
     "LOGARITHMIC",
     "NETWORKS",
+    "OPTIONS",
     "POSTERIORS",
+    "PRIORS",
     "RECIPES",
     "STANDARDIZED",
+    "Latent",
     "Recipe",
     "annealed_vae",
     "autoencoder",
@@ -44,15 +62,29 @@ __all__ = [
     "beta_vae",
     "capacity_vae",
     "ciwae",
+    "cvae",
     "dip_vae",
+    "draw_rows",
+    "flow_prior_vae",
     "free_nats_vae",
+    "fsq_vae",
+    "hierarchy",
+    "iaf_vae",
     "info_vae",
+    "invariant_vae",
     "iwae",
+    "ladder_vae",
+    "latent_options",
     "miwae",
+    "mixture_vae",
+    "nb_vae",
     "piwae",
     "rae",
     "renyi_vae",
     "reweighted_wake_sleep",
+    "svae",
     "vae",
+    "vamp_vae",
+    "vq_vae",
     "wae",
 ]

@@ -48,7 +48,8 @@ def _same(mean: Tensor, options: Options) -> Tensor:
     return mean
 
 
-_poisson, _negative_binomial = _family(likelihoods.Poisson), _family(likelihoods.NegativeBinomial, "dispersion")
+_poisson = _family(likelihoods.Poisson, "exposure")
+_negative_binomial = _family(likelihoods.NegativeBinomial, "dispersion", "exposure")
 LIKELIHOODS = {
     "bernoulli": Family(_family(likelihoods.Bernoulli), _logit),
     "continuous_bernoulli": Family(_family(likelihoods.ContinuousBernoulli), _logit),
@@ -70,7 +71,10 @@ LIKELIHOODS = {
         _family(likelihoods.MixtureOfDiscretizedLogistics, "components", "levels"),
     ),
 }
-STANDARDIZED = ("gaussian", "laplace", "student_t")  # real data, which may be standardised inside the model
+EXPOSED = ("poisson", "negative_binomial", "zero_inflated_poisson", "zero_inflated_negative_binomial")
+MIXTURES = ("discretized_logistic_mixture",)
+UNIT = ("bernoulli", "continuous_bernoulli", "beta", "discretized_logistic", "discretized_logistic_mixture")
+STANDARDIZED = REAL = ("gaussian", "laplace", "student_t")  # real data, which may be standardised inside the model
 LOGARITHMIC = (  # counts and positive data of many sizes: the encoder reads log(1 + x)
     "log_normal",
     "poisson",

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 from reparam.objectives import (
     CIWAE,
@@ -12,7 +11,6 @@ from reparam.objectives import (
     MIWAE,
     PIWAE,
     Capacity,
-    Objective,
     Penalized,
     Reconstruction,
     Renyi,
@@ -20,18 +18,8 @@ from reparam.objectives import (
     penalties,
 )
 from reparam.recipes.base import autoencoder, vae
+from reparam.recipes.recipe import Recipe, Shape
 from reparam.schedules import Linear, Weight
-from reparam.vae import VAE
-
-
-class Recipe(NamedTuple):
-    """A model, and the objective to train it with."""
-
-    vae: VAE
-    objective: Objective
-
-
-Shape = int | Sequence[int]
 
 
 def beta_vae(event_shape: Shape, latent_dim: int = 10, *, beta: Weight = 4.0, **options: Any) -> Recipe:
@@ -131,8 +119,14 @@ def rae(event_shape: Shape, latent_dim: int = 10, *, weight: Weight = 1.0, **opt
     return Recipe(autoencoder(event_shape, latent_dim, **options), objective)
 
 
-_ALL: tuple[Callable[..., Recipe], ...] = (
-    beta_vae, annealed_vae, free_nats_vae, capacity_vae, iwae, miwae, piwae, ciwae, renyi_vae, reweighted_wake_sleep,
-    beta_tc_vae, dip_vae, info_vae, wae, rae,
-)  # fmt: skip
-RECIPES = {recipe.__name__: recipe for recipe in _ALL}
+# what a recipe chooses itself, among the options of `vae`
+CHOICES: dict[str, dict[str, str]] = {
+    "wae": {"posterior": "point"},
+    "rae": {"posterior": "point"},
+    "vamp_vae": {"prior": "vamp"},
+    "flow_prior_vae": {"prior": "flow"},
+    "mixture_vae": {"prior": "mixture"},
+    "iaf_vae": {"posterior": "flow"},
+    "svae": {"posterior": "vmf"},
+    "nb_vae": {"likelihood": "negative_binomial"},
+}

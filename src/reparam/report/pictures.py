@@ -64,7 +64,7 @@ def _spread(n: int, most: int) -> Tensor:
 def _contexts(vae: VAE, data: Dataset, n: int) -> tuple[Tensor, ...]:
     """The contexts of n rows, for models that need them to sample."""
     rows = torch.arange(n) % len(data)
-    return tuple(c[rows].to(reference(vae).device) for c in data.contexts)
+    return data.contexts_of(rows, reference(vae))
 
 
 def _inputs(vae: VAE, data: Dataset) -> tuple[Tensor, ...]:
@@ -134,7 +134,8 @@ def _latent_picture(vae: VAE, data: Dataset) -> Picture:
     return _picture(
         "latent", plots.latent(means, labels, prior=normal), "Where the posterior puts the data in the latent space.",
         "Each dot is the mean of q(z|x) of one datum"
-        + (", coloured by its label, which the model never saw." if labels is not None else ".")
+        + (", coloured by its label" if labels is not None else "")
+        + (", which the model never saw." if labels is not None and not data.contexts else ".")
         + (" Together they should fill the prior, without holes that samples would fall into." if normal else ""),
     )  # fmt: skip
 

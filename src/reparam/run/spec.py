@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -10,46 +9,23 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from reparam import likelihoods, networks, posteriors, priors
+from reparam import likelihoods, networks, posteriors, priors, schedules
+from reparam.calls import TORCH, arguments
 from reparam.errors import RunFolderError
+from reparam.schedules import Schedule
 from reparam.vae import VAE
 
+_NETWORKS = ("MLP", "ConvEncoder", "ConvDecoder", "SetEncoder", "Log1p", "Lowest", "Rescale", "WithoutLast")
 # Every class that can be rebuilt. Its constructor's parameters are kept as attributes of the same names.
 _OWN: dict[str, Callable[..., nn.Module]] = {
     "VAE": VAE,
     **{f"priors.{n}": getattr(priors, n) for n in priors.__all__},
-    **{f"posteriors.{n}": getattr(posteriors, n) for n in posteriors.__all__},
+    **{f"posteriors.{n}": getattr(posteriors, n) for n in posteriors.__all__ if n != "Posterior"},
     **{f"likelihoods.{n}": getattr(likelihoods, n) for n in likelihoods.__all__ if n != "Likelihood"},
-    **{f"networks.{n}": getattr(networks, n) for n in ("MLP", "ConvEncoder", "ConvDecoder", "Log1p", "Rescale")},
+    **{f"networks.{n}": getattr(networks, n) for n in _NETWORKS},
 }
-_CONV = ("in_channels", "out_channels", "kernel_size", "stride", "padding", "dilation", "groups", "padding_mode")
-_TORCH: dict[type[nn.Module], tuple[str, ...]] = {
-    nn.Linear: ("in_features", "out_features"),
-    nn.Conv1d: _CONV,
-    nn.Conv2d: _CONV,
-    nn.ConvTranspose2d: (
-        "in_channels",
-        "out_channels",
-        "kernel_size",
-        "stride",
-        "padding",
-        "output_padding",
-        "dilation",
-        "groups",
-    ),
-    nn.Flatten: ("start_dim", "end_dim"),
-    nn.Unflatten: ("dim", "unflattened_size"),
-    nn.LayerNorm: ("normalized_shape", "eps", "elementwise_affine"),
-    nn.GroupNorm: ("num_groups", "num_channels", "eps", "affine"),
-    nn.Dropout: ("p",),
-    nn.LeakyReLU: ("negative_slope",),
-    nn.ELU: ("alpha",),
-    nn.Softplus: ("beta", "threshold"),
-    nn.GELU: ("approximate",),
-    **dict.fromkeys((nn.ReLU, nn.Tanh, nn.SiLU, nn.Sigmoid, nn.Identity, nn.Softsign, nn.Mish), ()),
-}
+_SCHEDULES = {f"schedules.{n}": getattr(schedules, n) for n in schedules.__all__ if n != "Schedule"}
 _OWN_NAMES = {cls: name for name, cls in _OWN.items()}
-_HAS_BIAS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.ConvTranspose2d, nn.LayerNorm)
 
 
 _Path = tuple[str, ...]
@@ -79,7 +55,7 @@ def _describe(value: Any, path: _Path, homes: Mapping[nn.Module, _Path]) -> Any:
     inside = {name: _describe(inner, (*path, name), homes) for name, inner in _inside(value).items()}
     if isinstance(value, list | tuple):
         return list(inside.values())
-    return inside if isinstance(value, nn.Module | Mapping) else value
+    return inside if isinstance(value, nn.Module | Mapping | Schedule) else value
 
 
 def _inside(value: Any) -> dict[str, Any]:
@@ -88,13 +64,19 @@ def _inside(value: Any) -> dict[str, Any]:
         return {str(i): v for i, v in enumerate(value)}
     if isinstance(value, Mapping):
         return dict(value)
+    cls = type(value)
+    if isinstance(value, Schedule):
+        name = f"schedules.{cls.__name__}"
+        return {"type": name, **vars(value)} if _SCHEDULES.get(name) is cls else {"type": _unlisted(cls)}
     if not isinstance(value, nn.Module):
         return {}
-    cls = type(value)
     if cls in _OWN_NAMES:
-        names = [p for p in inspect.signature(cls).parameters if p != "self"]
-        return {"type": _OWN_NAMES[cls], **{n: getattr(value, n) for n in names}}
+        return {"type": _OWN_NAMES[cls], **arguments(value)}
     return _inside_torch(value)
+
+
+def _unlisted(cls: type) -> str:
+    return f"unlisted:{cls.__module__}.{cls.__qualname__}"
 
 
 def _inside_torch(module: nn.Module) -> dict[str, Any]:
@@ -103,12 +85,9 @@ def _inside_torch(module: nn.Module) -> dict[str, Any]:
         names, layers = list(module._modules), dict(module._modules)
         counted = names == [str(i) for i in range(len(names))]
         return {"type": "torch.nn.Sequential", **({} if counted else {"names": names}), "layers": layers}
-    if cls not in _TORCH:
-        return {"type": f"unlisted:{cls.__module__}.{cls.__qualname__}"}
-    arguments = {n: getattr(module, n) for n in _TORCH[cls]}
-    if cls in _HAS_BIAS:
-        arguments["bias"] = module.bias is not None
-    return {"type": f"torch.nn.{cls.__name__}", **arguments}
+    if cls not in TORCH:
+        return {"type": _unlisted(cls)}
+    return {"type": f"torch.nn.{cls.__name__}", **arguments(module)}
 
 
 def rebuild(spec: Any) -> Any:
@@ -145,6 +124,8 @@ class _Rebuilding:
     def shared(self, place: str) -> Any:
         spec, path = self.root, tuple(place.split("."))
         for name in path:
+            if isinstance(spec, list):
+                spec = dict(zip(map(str, range(len(spec))), spec, strict=True))
             if not isinstance(spec, Mapping) or name not in spec:
                 raise RunFolderError(f"the configuration is damaged: it refers to {place!r}, which it does not have")
             spec = spec[name]
@@ -193,6 +174,7 @@ def _sequential(layers: Mapping[str, nn.Module], names: Sequence[str] = ()) -> n
 _MAKERS: dict[str, Callable[..., Any]] = {
     "tensor": _tensor,
     "torch.nn.Sequential": _sequential,
-    **{f"torch.nn.{c.__name__}": c for c in _TORCH},
+    **{f"torch.nn.{c.__name__}": c for c in TORCH},
     **_OWN,
+    **_SCHEDULES,
 }

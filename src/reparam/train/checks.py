@@ -26,15 +26,17 @@ def check_options(**options: Any) -> None:
     Raises:
         InputError: naming the option and what it may be.
     """
-    for name in ("epochs", "batch_size", "patience"):
+    for name, least in (("epochs", 1), ("batch_size", 1), ("patience", 1), ("retries", 0)):
         value = options[name]
-        if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
-            raise InputError(f"{name} must be a whole number of at least 1, not {value!r}")
+        if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < least):
+            raise InputError(f"{name} must be a whole number of at least {least}, not {value!r}")
     lr = options["lr"]
     if isinstance(lr, Schedule):
         checked_weight("lr, the learning rate,", lr)
     elif not (isinstance(lr, float | int) and 0 < lr < math.inf):
         raise InputError(f"lr, the learning rate, must be positive, not {lr!r}")
+    if not options["checkpoint_seconds"] >= 0:
+        raise InputError(f"checkpoint_seconds must not be negative, not {options['checkpoint_seconds']!r}")
     seed = options["seed"]
     if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**32:
         raise InputError(f"seed must be a whole number from 0 to 2**32 - 1, not {seed!r}")
@@ -54,6 +56,12 @@ def split(data: Dataset, validation: float | Any | None, seed: int) -> tuple[Dat
         held = as_dataset(validation)
         if held.event_shape != data.event_shape:
             raise InputError(f"training data have shape {data.event_shape}, validation data {held.event_shape}")
+        shapes = [[tuple(c.shape[1:]) for c in part.contexts] for part in (data, held)]
+        if shapes[0] != shapes[1]:
+            raise InputError(
+                f"training data have contexts of shapes {shapes[0]}, validation data {shapes[1]}: give the latter as "
+                "Dataset(x, contexts=...)"
+            )
         return data, held
     if not 0 < validation < 1:
         raise InputError(f"validation is a share of the rows between 0 and 1, or further data, not {validation!r}")
@@ -75,18 +83,15 @@ def check_data(vae: VAE, objective: Objective, data: Dataset, held: Dataset | No
             rows = len(part) if part is not None and part.binarize is None else 0  # binarised data are 0 and 1
             for start in range(0, rows, _ROWS):
                 assert part is not None
-                x = part.grey(part.x[start : start + _ROWS], like)
-                vae.check(x, *_contexts(part, slice(0, 1), like), columns=data.columns, first_row=start)
+                some = slice(start, start + _ROWS)
+                x, c = part.grey(part.x[some], like), part.contexts_of(some, like)
+                vae.check(x, *c, columns=data.columns, first_row=start)
     _refuse_lost_digits(data, like)
     _warn_of_constants(vae, data, like)
 
 
-def _contexts(data: Dataset, rows: slice, like: Tensor) -> tuple[Tensor, ...]:
-    return tuple(c[rows].to(like.device) for c in data.contexts)
-
-
 def _trial(vae: VAE, objective: Objective, data: Dataset, like: Tensor) -> None:
-    x, c = data.visit(data.x[:2], like), _contexts(data, slice(0, 2), like)
+    x, c = data.visit(data.x[:2], like), data.contexts_of(slice(0, 2), like)
     p, q = vae.prior(*c), vae.posterior(x, *c)
     for role, d in (("prior", p), ("posterior", q)):
         if len(d.event_shape) != 1:

@@ -13,7 +13,8 @@ class History:
 
     A record has ``epoch``, ``step`` (optimiser steps so far), ``train_objective``, ``train_reconstruction`` and
     ``train_kl`` (means over the epoch's rows, nats), the same three as ``validation_...`` where there is validation,
-    ``seconds`` and ``rows_per_second``. ``history["train_objective"]`` is the list over epochs.
+    ``seconds`` and ``rows_per_second``; for a hierarchy ``train_kl_layers``, what each layer adds to the KL, the top
+    layer first. ``history["train_objective"]`` is the list over epochs.
     ``notes`` are sentences about how it ended that a person should read.
     """
 
