@@ -28,10 +28,11 @@ def burda(data: Path, seed: int) -> Record:
     started = time.monotonic()
     figures, values = [], {}
     published = {"VAE": ("-86.47", "20"), "IWAE": ("-85.54", "22")}
-    for name, objective in (("VAE", rp.objectives.ELBO(k, estimator="A")), ("IWAE", rp.objectives.IWAE(k, gradient="plain"))):
-        vae = rp.recipes.vae(
-            SHAPE, latent, hidden=(200, 200), activation="tanh"
-        )
+    for name, objective in (
+        ("VAE", rp.objectives.ELBO(k, estimator="A")),
+        ("IWAE", rp.objectives.IWAE(k, gradient="plain")),
+    ):
+        vae = rp.recipes.vae(SHAPE, latent, hidden=(200, 200), activation="tanh")
         lr = rp.schedules.Cosine(1e-3, 1e-4, over=1.0)
         rp.fit(vae, train, objective=objective, epochs=epochs, batch_size=100, lr=lr, seed=seed)
         estimate = rp.evaluate.log_likelihood(vae, test, k=5000, seed=seed)
@@ -70,7 +71,7 @@ def sphere(data: Path, seed: int) -> Record:
     figures = []
     published = {(5, "normal"): "-110.21 ± 0.21", (5, "sphere"): "-108.43 ± 0.09",
                  (10, "normal"): "-93.84 ± 0.30", (10, "sphere"): "-93.16 ± 0.31"}  # fmt: skip
-    for dim, name in published:
+    for (dim, name), theirs in published.items():
         if name == "normal":
             vae = rp.recipes.vae(SHAPE, dim, hidden=hidden)
         else:  # the sphere S^dim lies in dim + 1 dimensions
@@ -84,7 +85,7 @@ def sphere(data: Path, seed: int) -> Record:
         rp.fit(vae, train, objective=objective, epochs=epochs, batch_size=64, seed=seed, validation=1 / 6, patience=50)
         estimate = rp.evaluate.log_likelihood(vae, test, k=500, seed=seed)
         what = f"{'normal, R' if name == 'normal' else 'sphere, S'}^{dim}, log p(x), K = 500"
-        figures.append(Figure(what, published[dim, name], estimate.value, estimate.stderr, "nats"))
+        figures.append(Figure(what, theirs, estimate.value, estimate.stderr, "nats"))
     return Record(
         name="sphere",
         title="Latents on a sphere, dynamically binarised MNIST",

@@ -69,8 +69,8 @@ make reproduce DATA=folder            # all of them; a name in ONLY= runs one
 ```
 
 The folder holds `frey.npz` (key `x`, 1965 faces of 28 x 20 pixels) and `mnist/` with the four idx files. Every table names
-where ours departs from the published protocol. ± is one standard error over test data. This page is written by the command
-from the files in `reproduce/results`.
+where ours departs from the published protocol. ± is one standard error over test data; times are of a machine shared with
+other work. This page is written by the command from the files in `reproduce/results`.
 """
 
 
