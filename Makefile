@@ -6,7 +6,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check lint types layers pytest format slow clean
+.PHONY: demo test check lint types layers pytest format slow reproduce clean
 
 demo: $(VENV)/.demo
 	$(BIN)/reparam demo --out demo
@@ -35,6 +35,10 @@ format: $(VENV)/.dev
 # The published sizes on MNIST: make slow DATA=folder-with-the-four-idx-files
 slow: $(VENV)/.dev
 	REPARAM_MNIST=$(DATA) $(BIN)/pytest -m slow -s
+
+# Published numbers at full size, an hour or more: make reproduce DATA=folder [ONLY=name] [SEED=n]
+reproduce: $(VENV)/.dev
+	$(BIN)/python -m reproduce $(DATA) $(if $(ONLY),--only $(ONLY)) --seed $(or $(SEED),0)
 
 # One environment, two depths: what the demo needs, and what the tests need on top.
 $(VENV)/.made: 
