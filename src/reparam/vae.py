@@ -18,7 +18,12 @@ class Draw:
 
     Shapes: z (K, B, D); log_px, log_pz and log_qz (K, B), normalised, in nats. The last two are evaluated when they are
     first read, unless given: an ELBO with a closed form of KL needs neither, and they cost a twelfth of a small step.
+
+    ``likelihood`` and ``contexts`` are what log_px was made by. ``dream`` is a draw from the model itself, (1, B, D),
+    for those objectives that ask for one.
     """
+
+    dream: Draw | None = None
 
     def __init__(
         self,
@@ -28,8 +33,11 @@ class Draw:
         log_px: Tensor,
         log_pz: Tensor | None = None,
         log_qz: Tensor | None = None,
+        likelihood: nn.Module | None = None,
+        contexts: tuple[Tensor, ...] = (),
     ) -> None:
         self.q, self.p, self.z, self.log_px = q, p, z, log_px
+        self._likelihood, self.contexts = likelihood, contexts
         if log_pz is not None:
             self.log_pz = log_pz
         if log_qz is not None:
@@ -37,6 +45,22 @@ class Draw:
 
     def __iter__(self) -> Iterator[Distribution | Tensor]:
         return iter((self.q, self.p, self.z, self.log_px, self.log_pz, self.log_qz))
+
+    @property
+    def likelihood(self) -> nn.Module:
+        """The module p(x|z) that the draw was made by.
+
+        Raises:
+            InputError: for a draw that was made by hand, without one.
+        """
+        if self._likelihood is None:
+            raise InputError("this draw does not know its likelihood: make it by the VAE, or give it likelihood=")
+        return self._likelihood
+
+    def decode(self, z: Tensor) -> Distribution:
+        """p(x|z) at other samples z (K, B, D), by the same likelihood and contexts."""
+        p_x: Distribution = self.likelihood(z, *(t.expand(z.shape[0], *t.shape) for t in self.contexts))
+        return p_x
 
     @cached_property
     def log_pz(self) -> Tensor:
@@ -98,17 +122,18 @@ class VAE(nn.Module):
         self.register_state_dict_post_hook(_once)
         self.register_load_state_dict_pre_hook(_everywhere)
 
-    def forward(self, x: Tensor, *c: Tensor, k: int = 1, check: bool = True) -> Draw:
+    def forward(self, x: Tensor, *c: Tensor, k: int = 1, check: bool = True, seen: Tensor | None = None) -> Draw:
         """K reparameterized samples of z for each datum, and everything known about them.
 
         Shapes: x (B, *event), contexts (B, ...); the draw holds z (K, B, D). ``check=False`` spares the look at the
-        support, for loops that have checked their data once.
+        support, for loops that have checked their data once. ``seen`` is what the encoder reads in place of x, such as
+        a corrupted copy: the likelihood scores x all the same, and log_qz is that of q(z|seen).
 
         Raises:
             InputError: if x has another shape than the likelihood's, or values outside its support; if the posterior
                 lives elsewhere than the prior (a sphere, a simplex, positive numbers, all real ones).
         """
-        q = self.posterior(x, *c)
+        q = self.posterior(x if seen is None else seen, *c)
         z = q.rsample((k,)) if q.has_rsample else q.sample((k,))
         return self.at(z, x, *c, q=q, check=check)
 
@@ -120,7 +145,21 @@ class VAE(nn.Module):
         p_x = self.likelihood(z, *(t.expand(z.shape[0], *t.shape) for t in c))
         if check:
             check_support(self.likelihood, p_x, x)
-        return Draw(q, p, z, p_x.log_prob(x))
+        return Draw(q, p, z, p_x.log_prob(x), likelihood=self.likelihood, contexts=c)
+
+    def dream(self, n: int, *c: Tensor) -> Draw:
+        """n pairs (z, x) from the model, one for each row of the contexts, and the posterior's densities of them.
+
+        The draw has z (1, n, D) and q = q(z|x) at the x drawn. Gradients pass through q alone: prior, likelihood and
+        what they drew count as given.
+        """
+        with torch.no_grad():
+            p = self.prior(*c)
+            z = p.sample((n,)) if p.batch_shape == () else p.sample()
+            p_x = self.likelihood(z, *c)
+            x = p_x.sample()
+            z, log_px = z.unsqueeze(0), p_x.log_prob(x).unsqueeze(0)
+        return Draw(self.posterior(x, *c), p, z, log_px, likelihood=self.likelihood, contexts=c)
 
     @torch.no_grad()
     def check(self, x: Tensor, *c: Tensor, columns: Sequence[str] | None = None, first_row: int = 0) -> None:

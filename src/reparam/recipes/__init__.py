@@ -11,7 +11,7 @@ Their further ``options`` are those of ``vae``. ``RECIPES`` lists them by name.
 from reparam.recipes.base import NETWORKS, POSTERIORS, autoencoder, vae
 from reparam.recipes.families import LIKELIHOODS, LOGARITHMIC, STANDARDIZED
 from reparam.recipes.papers import (
-    RECIPES,
+    PAPERS,
     Recipe,
     annealed_vae,
     beta_tc_vae,
@@ -29,6 +29,9 @@ from reparam.recipes.papers import (
     reweighted_wake_sleep,
     wae,
 )
+from reparam.recipes.training import TRAINING, denoising_ae, denoising_vae, factor_vae, wake_sleep
+
+RECIPES = {recipe.__name__: recipe for recipe in (*PAPERS, *TRAINING)}
 
 __all__ = [
     "LIKELIHOODS",
@@ -44,7 +47,10 @@ __all__ = [
     "beta_vae",
     "capacity_vae",
     "ciwae",
+    "denoising_ae",
+    "denoising_vae",
     "dip_vae",
+    "factor_vae",
     "free_nats_vae",
     "info_vae",
     "iwae",
@@ -55,4 +61,5 @@ __all__ = [
     "reweighted_wake_sleep",
     "vae",
     "wae",
+    "wake_sleep",
 ]

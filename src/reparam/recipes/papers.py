@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Literal, NamedTuple
 
+from reparam.errors import InputError, nearest
 from reparam.objectives import (
     CIWAE,
     ELBO,
@@ -125,14 +126,32 @@ def wae(event_shape: Shape, latent_dim: int = 10, *, weight: Weight = 100.0, **o
     return Recipe(autoencoder(event_shape, latent_dim, **options), objective)
 
 
-def rae(event_shape: Shape, latent_dim: int = 10, *, weight: Weight = 1.0, **options: Any) -> Recipe:
-    """Regularised autoencoder: a plain one with a weight on |z|²/2 (Ghosh et al. 2020), its decoder unconstrained."""
+_DECODERS: dict[str, Callable[[], penalties.Penalty]] = {
+    "l2": penalties.DecoderWeights,
+    "gradient": penalties.DecoderSlope,
+    "spectral": lambda: penalties.DecoderWeights("spectral"),
+}
+
+
+def rae(
+    event_shape: Shape,
+    latent_dim: int = 10,
+    *,
+    weight: Weight = 1.0,
+    decoder: Literal["l2", "gradient", "spectral"] | str | None = None,
+    decoder_weight: Weight = 1e-3,
+    **options: Any,
+) -> Recipe:
+    """Regularised autoencoder: weights on |z|²/2 and on the decoder, l2, gradient or spectral (Ghosh et al. 2020)."""
     objective = Penalized(Reconstruction(), penalties.SquaredNorm(), weight)
+    if decoder is not None:
+        if decoder not in _DECODERS:
+            raise InputError(f"unknown penalty of the decoder {decoder!r}: {nearest(decoder, _DECODERS)}")
+        objective = Penalized(objective, _DECODERS[decoder](), decoder_weight)
     return Recipe(autoencoder(event_shape, latent_dim, **options), objective)
 
 
-_ALL: tuple[Callable[..., Recipe], ...] = (
+PAPERS: tuple[Callable[..., Recipe], ...] = (
     beta_vae, annealed_vae, free_nats_vae, capacity_vae, iwae, miwae, piwae, ciwae, renyi_vae, reweighted_wake_sleep,
     beta_tc_vae, dip_vae, info_vae, wae, rae,
 )  # fmt: skip
-RECIPES = {recipe.__name__: recipe for recipe in _ALL}

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from reparam.errors import RunFolderError
 from reparam.run import read_tensors, write_tensors
+from reparam.train.auxiliary import Auxiliary, load_optimizer, optimizer_tensors
 
 _FILE = Path("checkpoints") / "last.safetensors"
 Weights = dict[str, Tensor]
@@ -27,8 +28,11 @@ class Position:
     best_value: float | None = None
     best_epoch: int | None = None
     seconds: float = 0.0
-    sums: list[float] = field(default_factory=lambda: [0.0, 0.0, 0.0])
+    sums: list[float] = field(default_factory=lambda: [0.0, 0.0, 0.0, 0.0])
     records: list[dict[str, Any]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.sums += [0.0] * (4 - len(self.sums))  # checkpoints of reparam 0.1 did not count the penalty
 
     def take(self, rows: int, terms: list[float]) -> None:
         """Count one step on so many rows, whose mean terms are given."""
@@ -43,14 +47,14 @@ def snapshot(module: nn.Module) -> Weights:
 
 
 def write(
-    folder: Path, module: nn.Module, optimizer: torch.optim.Optimizer, best: Weights | None, position: Position,
-    settings: dict[str, Any],
+    folder: Path, module: nn.Module, optimizer: torch.optim.Optimizer, auxiliary: Auxiliary, best: Weights | None,
+    position: Position, settings: dict[str, Any],
 ) -> None:  # fmt: skip
     """Write the state to ``checkpoints/last.safetensors``, atomically."""
     tensors = {f"weights.{n}": t for n, t in module.state_dict().items()}
     tensors |= {f"best.{n}": t for n, t in (best or {}).items()}
-    for i, state in optimizer.state_dict()["state"].items():
-        tensors |= {f"optimizer.{i}.{n}": t for n, t in state.items()}
+    tensors |= {f"optimizer.{n}": t for n, t in optimizer_tensors(optimizer).items()}
+    tensors |= {f"auxiliary.{n}": t for n, t in auxiliary.state().items()}
     tensors["rng"] = torch.get_rng_state()
     (folder / _FILE).parent.mkdir(exist_ok=True)
     write_tensors(folder / _FILE, tensors, {"position": vars(position), "settings": settings})
@@ -60,10 +64,11 @@ def read(
     folder: Path,
     module: nn.Module,
     optimizer: torch.optim.Optimizer,
+    auxiliary: Auxiliary,
     settings: dict[str, Any],
     earlier: Mapping[str, Any],
 ) -> tuple[Position, Weights | None] | None:
-    """Put the state of the folder's checkpoint into the module, the optimiser and torch's generator.
+    """Put the state of the folder's checkpoint into the module, the optimisers and torch's generator.
 
     Returns None where there is no checkpoint yet. ``earlier`` are settings as earlier versions wrote them.
 
@@ -80,15 +85,12 @@ def read(
     if changed:
         was = ", ".join(f"{k} = {written.get(k)!r} (now {settings[k]!r})" for k in changed)
         raise RunFolderError(f"the run in {folder} was started with {was}: resume it with the same settings")
-    groups: dict[str, Weights] = {"weights": {}, "best": {}, "optimizer": {}}
+    groups: dict[str, Weights] = {"weights": {}, "best": {}, "optimizer": {}, "auxiliary": {}}
     for name, tensor in tensors.items():
         head, _, tail = name.partition(".")
         groups.setdefault(head, {})[tail] = tensor
     module.load_state_dict(groups["weights"])
-    state: dict[int, dict[str, Tensor]] = {}
-    for name, tensor in groups["optimizer"].items():
-        index, _, key = name.partition(".")
-        state.setdefault(int(index), {})[key] = tensor
-    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+    load_optimizer(optimizer, groups["optimizer"])
+    auxiliary.load(groups["auxiliary"])
     torch.set_rng_state(tensors["rng"])
     return Position(**facts["position"]), groups["best"] or None

@@ -20,15 +20,16 @@ from reparam.objectives import ELBO, Objective, penalties
 from reparam.run import model_digest
 from reparam.schedules import Schedule, Weight, value
 from reparam.train import checkpoint
+from reparam.train.auxiliary import Auxiliary
 from reparam.train.checkpoint import Position, Weights
 from reparam.train.checks import check_data, check_options, diagnose, split, warn_of_shortfalls
-from reparam.train.history import History
+from reparam.train.history import History, scheduled
 from reparam.train.process import flushed_denormals, stop_request
 from reparam.train.progress import Progress
 from reparam.train.writer import RunWriter
 from reparam.vae import VAE, reference
 
-_TERMS = ("objective", "reconstruction", "kl")
+_TERMS = ("objective", "reconstruction", "kl", "penalty")
 _GATHERED_ROWS = 8192
 
 
@@ -72,6 +73,8 @@ def fit(
     ``progress`` None shows progress on terminals; ``on_start`` is called when data and model have been accepted and
     nothing is written yet, ``on_epoch`` with each epoch's record.
 
+    What an objective trains beside the model (its adversaries, such as a discriminator) is trained in place too.
+
     Raises:
         InputError: for data or options that cannot be used, before anything is written.
         NonFiniteError: at the first step whose loss is not finite; the weights are those of the last epoch's start.
@@ -82,19 +85,21 @@ def fit(
         raise TypeError(f"objective must be one of reparam.objectives, not {type(objective).__name__}")
     check_options(epochs=epochs, batch_size=batch_size, lr=lr, patience=patience, seed=seed)
     data, held = split(as_dataset(x, contexts), validation, seed)
+    auxiliary = Auxiliary(objective, reference(vae))
     check_data(vae, objective, data, held)
     if on_start is not None:
         on_start()
     optimizer = torch.optim.Adam(vae.parameters(), lr=value(lr), fused=True)
     settings = _settings(vae, objective, data, epochs, batch_size, lr, seed)
-    folder = None if out is None else RunWriter(Path(out), vae, optimizer, settings, resume, _earlier(objective))
+    earlier = _earlier(objective)
+    folder = None if out is None else RunWriter(Path(out), vae, optimizer, auxiliary, settings, resume, earlier)
     with seeding.seeded(seed), flushed_denormals(), stop_request() as stop:
         position, best = (folder.read() if folder and resume else None) or (Position(), None)
         if position.epoch > epochs:
             raise InputError(f"the run in {out} has {position.epoch} epochs already: give more than that, not {epochs}")
         if folder:
             folder.start(config or {}, schema or Schema.of(data), position)
-        history = History(position.records)
+        history = History(position.records, sign=objective.sign)
         started = time.monotonic() - position.seconds
         good = checkpoint.snapshot(vae)
         vae.train()
@@ -103,7 +108,7 @@ def fit(
                 for batch in _batches(data, batch_size, seed, position, reference(vae)):
                     now = _share(position, len(batch[0]), len(data), epochs)
                     optimizer.param_groups[0]["lr"] = value(lr, now)
-                    terms = _step(vae, objective, optimizer, batch, now, len(data))
+                    terms = _step(vae, objective, optimizer, auxiliary, batch, now, len(data))
                     if terms is None:
                         _stop_at_non_finite(vae, objective, batch, position, value(lr, now), good, folder)
                     position.take(len(batch[0]), terms)
@@ -113,7 +118,8 @@ def fit(
                 position.seconds = time.monotonic() - started
                 if position.rows < len(data):
                     break
-                record = _end_epoch(vae, objective, data, held, position, seed)
+                weights = scheduled(objective, lr, _share(position, 0, len(data), epochs))
+                record = _end_epoch(vae, objective, data, held, position, seed, weights)
                 good = checkpoint.snapshot(vae)
                 best = good if position.best_epoch == position.epoch else best
                 if folder:
@@ -161,24 +167,28 @@ def _earlier(objective: Objective) -> dict[str, Any]:
 
 
 def _step(
-    vae: VAE, objective: Objective, optimizer: torch.optim.Optimizer, batch: tuple[Tensor, ...], now: float, rows: int
-) -> list[float] | None:
-    """One step of gradient ascent: its mean terms, or None, with the weights untouched, if the loss is not finite.
+    vae: VAE, objective: Objective, optimizer: torch.optim.Optimizer, auxiliary: Auxiliary,
+    batch: tuple[Tensor, ...], now: float, rows: int,
+) -> list[float] | None:  # fmt: skip
+    """One step of gradient ascent: its mean terms, or None if a loss is not finite.
 
     Gradients are those of the objective ``now``, at this share of the run; the terms are those of its final weights.
     """
-    draw = vae(*batch, k=objective.k, check=False)
+    draw = objective.draw(vae, *batch)
     bound = objective.bound(draw)
     current = objective.at(now)
     surrogate = current.surrogate(draw, bound if current is objective else current.bound(draw))
-    loss = current.penalty(draw, rows) - surrogate.mean()
+    penalty = torch.as_tensor(current.penalty(draw, rows))
+    loss = penalty - surrogate.mean()
     if not math.isfinite(loss.detach()):
         return None
     optimizer.zero_grad(set_to_none=True)
     loss.backward()
     optimizer.step()
+    if not auxiliary.step(draw):
+        return None
     with torch.no_grad():
-        return [float(t.mean()) for t in (bound, draw.reconstruction, finite_kl(draw))]
+        return [*(float(t.mean()) for t in (bound, draw.reconstruction, finite_kl(draw))), float(penalty.detach())]
 
 
 def _stop_at_non_finite(
@@ -214,12 +224,13 @@ def _batches(data: Dataset, size: int, seed: int, position: Position, like: Tens
 
 
 def _end_epoch(
-    vae: VAE, objective: Objective, data: Dataset, held: Dataset | None, position: Position, seed: int
-) -> dict[str, Any]:
+    vae: VAE, objective: Objective, data: Dataset, held: Dataset | None, position: Position, seed: int,
+    weights: dict[str, float],
+) -> dict[str, Any]:  # fmt: skip
     """Close the epoch: its means, its validation, and whether it is the best so far."""
     position.epoch += 1
     record: dict[str, Any] = {"epoch": position.epoch, "step": position.step}
-    record |= {f"train_{n}": s / len(data) for n, s in zip(_TERMS, position.sums, strict=True)}
+    record |= {f"train_{n}": s / len(data) for n, s in zip(_TERMS, position.sums, strict=True)} | weights
     if held is not None:
         values = objective_value(vae, held, objective, seed)
         record |= {f"validation_{n}": v for n, v in values.items()}
@@ -232,9 +243,10 @@ def _end_epoch(
             position.best_value, position.best_epoch = score, position.epoch
     else:
         position.best_epoch = position.epoch
+    record["best_epoch"] = position.best_epoch
     record["seconds"] = round(position.seconds, 3)
     record["rows_per_second"] = round(position.epoch * len(data) / max(position.seconds, 1e-9))
-    position.rows, position.sums = 0, [0.0, 0.0, 0.0]
+    position.rows, position.sums = 0, [0.0] * len(_TERMS)
     position.records.append(record)
     return record
 

@@ -16,6 +16,7 @@ from reparam.errors import RunFolderError
 from reparam.run import HISTORY, atomic_write
 from reparam.run.folder import write_config, write_weights
 from reparam.train import checkpoint
+from reparam.train.auxiliary import Auxiliary
 from reparam.train.checkpoint import Position, Weights
 from reparam.vae import VAE
 
@@ -35,11 +36,13 @@ class RunWriter:
         path: Path,
         vae: VAE,
         optimizer: torch.optim.Optimizer,
+        auxiliary: Auxiliary,
         settings: dict[str, Any],
         resume: bool,
         earlier: Mapping[str, Any],
     ) -> None:
-        self.path, self.vae, self.optimizer, self.settings, self.earlier = path, vae, optimizer, settings, earlier
+        self.path, self.vae, self.optimizer, self.auxiliary = path, vae, optimizer, auxiliary
+        self.settings, self.earlier = settings, earlier
         if path.exists() and not path.is_dir():
             raise RunFolderError(f"{path} is a file: choose a folder for the run")
         if not resume and path.exists() and any(path.iterdir()):
@@ -48,7 +51,9 @@ class RunWriter:
 
     def read(self) -> tuple[Position, Weights | None] | None:
         """The state to resume from, or None where no checkpoint was written yet."""
-        return checkpoint.read(self.path, self.vae, self.optimizer, self.settings, self.earlier)
+        return checkpoint.read(
+            self.path, self.vae, self.optimizer, self.auxiliary, self.settings, self.earlier
+        )
 
     def start(self, config: Mapping[str, Any], schema: Schema, position: Position) -> None:
         """What stands from the first moment: the configuration, and the history up to the checkpoint."""
@@ -66,7 +71,7 @@ class RunWriter:
     def save(self, best: Weights | None, position: Position) -> None:
         """The weights to use (the best, else the present ones), and everything needed to go on."""
         self.save_weights(best)
-        checkpoint.write(self.path, self.vae, self.optimizer, best, position, self.settings)
+        checkpoint.write(self.path, self.vae, self.optimizer, self.auxiliary, best, position, self.settings)
         self.saved = time.monotonic()
 
     def save_weights(self, weights: Weights | None) -> None:

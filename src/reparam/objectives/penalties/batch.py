@@ -1,39 +1,22 @@
-"""Penalties: properties of a batch of draws, for ``objectives.Penalized``. They belong to no datum and to no bound.
+"""Penalties that compare the rows of a batch with each other.
 
-All but SquaredNorm compare the rows of a batch with each other, so their values depend on the batch, as the estimates
-of the papers do: they converge as it grows. A batch of one row tells nothing of this kind and is not penalised.
+Their values depend on the batch, as the estimates of the papers do: they converge as it grows. A batch of one row tells
+nothing of this kind and is not penalised.
 """
 
 from __future__ import annotations
 
 import math
-from abc import ABC, abstractmethod
 from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.distributions import Distribution, Independent, MultivariateNormal, Normal
 
-from reparam.calls import Written
 from reparam.errors import InputError
+from reparam.objectives.penalties.base import Penalty
 from reparam.shapes import Float
 from reparam.vae import Draw, has_density
-
-__all__ = ["DIP", "MMD", "DimensionwiseKL", "MutualInformation", "Penalty", "SquaredNorm", "TotalCorrelation"]
-
-
-class Penalty(Written, ABC):
-    """A property of a batch, to be kept small."""
-
-    least_rows: int = 2
-
-    def __call__(self, draw: Draw, rows: int) -> Tensor:
-        """The penalty of this batch, a scalar; ``rows`` is the number of data of which they are a part."""
-        return self.of(draw, rows) if draw.z.shape[1] >= self.least_rows else draw.z.new_zeros(())
-
-    @abstractmethod
-    def of(self, draw: Draw, rows: int) -> Tensor:
-        """The penalty of a batch of at least ``least_rows``."""
 
 
 class Terms(NamedTuple):
@@ -186,16 +169,6 @@ class MMD(Penalty):
             values = torch.exp(-square / (2 * s)) if self.kernel == "rbf" else s / (s + square)
             total = total + values.sum((-2, -1))
         return total
-
-
-class SquaredNorm(Penalty):
-    """The mean of |z|²/2 (Ghosh et al. 2020): what keeps the code of a deterministic autoencoder in place."""
-
-    least_rows = 1
-
-    def of(self, draw: Draw, rows: int) -> Tensor:
-        """Half the mean square length of z, a scalar."""
-        return draw.z.square().sum(-1).mean() / 2
 
 
 def _marginals(d: Distribution, name: str, independent: bool = False) -> Distribution:

@@ -1,0 +1,24 @@
+"""What a penalty is."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+from torch import Tensor
+
+from reparam.calls import Written
+from reparam.vae import Draw
+
+
+class Penalty(Written, ABC):
+    """A property of a batch, to be kept small."""
+
+    least_rows: int = 2
+
+    def __call__(self, draw: Draw, rows: int) -> Tensor:
+        """The penalty of this batch, a scalar; ``rows`` is the number of data of which they are a part."""
+        return self.of(draw, rows) if draw.z.shape[1] >= self.least_rows else draw.z.new_zeros(())
+
+    @abstractmethod
+    def of(self, draw: Draw, rows: int) -> Tensor:
+        """The penalty of a batch of at least ``least_rows``."""
