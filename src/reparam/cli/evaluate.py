@@ -28,7 +28,8 @@ def evaluate(options: EvaluateOptions) -> int:
     prepare(options.threads)
     run, schema = opened(options.run)
     data = dataset(schema, options.data, options.labels, options.binarize)
-    numbers = measure(run.vae, data, schema, options.k, options.method, check_seed(options.seed))
+    seed = check_seed(options.seed)
+    numbers = measure(run.vae, data, schema, options.k, options.method, seed, options.refine)
     if options.json:
         print(json.dumps({name: _plain(value) for name, value in numbers.items()}))
     else:
@@ -48,35 +49,38 @@ def score(options: ScoreOptions) -> int:
     return 0
 
 
-def likelihood_of(vae: VAE, data: Dataset, k: int | None, method: str, seed: int) -> Estimate:
+def likelihood_of(vae: VAE, data: Dataset, k: int | None, method: str, seed: int, refine: int = 0) -> Estimate:
     """The log-likelihood by the method asked for, with progress."""
     if method == "auto":
         method = "prior" if isinstance(vae.posterior, Point) else "importance"
     with Progress(len(data), "rows") as bar:
-        return log_likelihood(vae, data, k, method, seed, progress=lambda done, _: bar.update(done))
+        return log_likelihood(vae, data, k, method, seed, progress=lambda done, _: bar.update(done), refine=refine)
 
 
-def measure(vae: VAE, data: Dataset, schema: Schema, k: int | None, method: str, seed: int) -> dict[str, Any]:
+def measure(
+    vae: VAE, data: Dataset, schema: Schema, k: int | None, method: str, seed: int, refine: int = 0
+) -> dict[str, Any]:
     """The numbers of an evaluation, under the names of ``reparam evaluate --json``; None where one does not exist."""
     started = time.monotonic()
     numbers: dict[str, Any] = dict.fromkeys(("elbo", "elbo_stderr", "reconstruction", "kl"))
     if isinstance(vae.posterior, Point):
         numbers["reconstruction"] = objective_value(vae, data, Reconstruction(), seed)["reconstruction"]
     else:
-        terms = elbo_terms(vae, data, min(k or 1, _ELBO_K), seed)
+        terms = elbo_terms(vae, data, min(k or 1, _ELBO_K), seed, refine=refine)
         numbers = {
             "elbo": terms.elbo.value,
             "elbo_stderr": terms.elbo.stderr,
             "reconstruction": terms.reconstruction.value,
             "kl": terms.kl.value,
         }
-    likelihood = likelihood_of(vae, data, k, method, seed)
+    likelihood = likelihood_of(vae, data, k, method, seed, refine)
     units = 0.0 if _is_discrete(vae) else schema.log_units()
     return numbers | {
         "log_likelihood": likelihood.value,
         "stderr": likelihood.stderr,
         "method": likelihood.method,
         "k": likelihood.k,
+        **({"refine": refine} if refine else {}),
         "ess": float(likelihood.ess.mean()),
         "bits_per_dim": bits_per_dim(likelihood.value, data.event_shape, units),
         "active_units": active_units(posterior_means(vae, data, seed)),
@@ -100,6 +104,7 @@ def _plain(value: Any) -> Any:
 def _method_words(numbers: dict[str, Any]) -> str:
     names = {"ais": "annealed importance sampling", "exact": "exact", "prior": "Monte Carlo from the prior"}
     name = names.get(numbers["method"], f"{numbers['method']} sampling")
+    name += f" from q refined by {numbers['refine']} steps" if numbers.get("refine") else ""
     return name if numbers["method"] == "exact" else f"{name}, k = {numbers['k']}"
 
 

@@ -76,6 +76,7 @@ class EvaluateOptions:
     data: str = required(_DATA, positional=True)
     k: int | None = option(None, _K + " in the log-likelihood: 5000 unless given, or 16 chains for ais")
     method: str = option("auto", "importance, mixture, prior, ais or exact; auto is importance, or prior for point")
+    refine: int = option(0, "steps by which q(z|x) of each row is improved before bounds are taken")
     binarize: str | None = option(None, "dynamic or threshold; as in training unless given")
     labels: str | None = option(None, "a column to leave out as label")
     seed: int = option(0, _SEED)

@@ -6,6 +6,7 @@ from reparam.evaluate.diagnostics import active_units, bits_per_dim, encode
 from reparam.evaluate.estimate import Estimate
 from reparam.evaluate.importance import Curve, bound_curve
 from reparam.evaluate.likelihood import METHODS, log_likelihood
+from reparam.evaluate.refine import refine, refined
 
 __all__ = [
     "METHODS",
@@ -23,4 +24,6 @@ __all__ = [
     "encode",
     "log_likelihood",
     "objective_value",
+    "refine",
+    "refined",
 ]

@@ -141,8 +141,13 @@ class Penalized(Around):
     kept_as = {"penalty": "criterion"}  # noqa: RUF012
 
     def __init__(self, objective: Objective, penalty: Penalty, weight: Weight = 1.0) -> None:
+        # in this order: checkpoints of reparam 0.1 tell an objective by its attributes
+        self.objective, self.criterion, self.weight = (
+            objective,
+            penalty,
+            checked_weight("the weight of a penalty", weight),
+        )
         super().__init__(objective)
-        self.criterion, self.weight = penalty, checked_weight("the weight of a penalty", weight)
 
     def penalty(self, draw: Draw, rows: int) -> Tensor | float:
         """The weighted penalty of the batch, added to that of the objective."""

@@ -51,9 +51,7 @@ class RunWriter:
 
     def read(self) -> tuple[Position, Weights | None] | None:
         """The state to resume from, or None where no checkpoint was written yet."""
-        return checkpoint.read(
-            self.path, self.vae, self.optimizer, self.auxiliary, self.settings, self.earlier
-        )
+        return checkpoint.read(self.path, self.vae, self.optimizer, self.auxiliary, self.settings, self.earlier)
 
     def start(self, config: Mapping[str, Any], schema: Schema, position: Position) -> None:
         """What stands from the first moment: the configuration, and the history up to the checkpoint."""
