@@ -15,7 +15,6 @@ from torch import nn
 import reparam as rp
 from reparam.errors import InputError, NonFiniteError, RunFolderError
 from reparam.run import read_tensors
-from reparam.train import writer
 
 
 def bits(vae: rp.VAE) -> list[torch.Tensor]:
@@ -184,17 +183,6 @@ def test_a_folder_with_a_run_is_not_overwritten(grey, tmp_path):
     with pytest.raises(RunFolderError, match="not empty"):
         rp.fit(model(), grey, epochs=1, out=tmp_path / "run")
     assert (tmp_path / "run" / "model.safetensors").read_bytes() == before
-
-
-def test_checkpoints_are_written_as_time_passes(grey, tmp_path, monkeypatch):
-    monkeypatch.setattr(writer, "SAVE_SECONDS", 0.0)
-    seen = []
-
-    def look(record):
-        seen.append(read_tensors(tmp_path / "run" / "checkpoints" / "last.safetensors").facts["position"]["epoch"])
-
-    rp.fit(model(), grey, epochs=3, out=tmp_path / "run", on_epoch=look)
-    assert seen == [1, 2, 3]
 
 
 def test_training_in_a_thread_needs_no_signals(grey):

@@ -20,6 +20,10 @@ class RunFolderError(InputError):
     """A run folder that is incomplete, altered, foreign, or of a newer version."""
 
 
+class SaveError(OSError):
+    """A run can no longer be written to its folder, full or gone. The command exits with status 1."""
+
+
 class NonFiniteError(FloatingPointError):
     """A number of the training step stopped being finite."""
 

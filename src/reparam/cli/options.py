@@ -58,6 +58,8 @@ class TrainOptions:
     seed: int = option(0, _SEED)
     threads: int | None = option(None, "threads of torch; unless given all cores, or one if the model is small")
     overwrite: bool = option(False, "replace a run that is in the folder already")
+    retries: int = option(0, "how often to go back and on at half the learning rate after a step that is not finite")
+    checkpoint_seconds: float = option(60.0, "how often the state of the run is written, in the background")
 
 
 @dataclass

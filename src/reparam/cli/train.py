@@ -21,8 +21,8 @@ from reparam.errors import InputError, RunFolderError, nearest
 from reparam.objectives import ELBO, IWAE, Objective, Reconstruction
 from reparam.recipes import Recipe
 from reparam.report import write_report
-from reparam.run import CONFIG, read_config
-from reparam.train import History, fit
+from reparam.run import CONFIG, FolderLock, read_config
+from reparam.train import History, checkpoint, fit
 from reparam.train.checks import split
 from reparam.vae import VAE
 
@@ -44,8 +44,9 @@ def train(options: TrainOptions) -> int:
     plan, schema, notes = resolve(options, source)
 
     def accept() -> None:
-        if plan.overwrite:
-            clear(folder)
+        if plan.overwrite and folder.exists():
+            with FolderLock(folder):  # not from under a run that is still training
+                clear(folder)
         for note in notes:
             say(note)
 
@@ -67,7 +68,7 @@ def resume(options: ResumeOptions) -> int:
         raise RunFolderError(f"{options.run} has no schema.json to be read: restore it, or train again") from error
     except TypeError as error:
         raise RunFolderError(f"{Path(options.run) / CONFIG} is damaged: {error}") from error
-    if not (Path(options.run) / "checkpoints" / "last.safetensors").exists():
+    if not checkpoint.exists(Path(options.run)):
         say("the run has no checkpoint yet: it starts from the beginning")
     if options.epochs is not None:
         plan = replace(plan, epochs=options.epochs)
@@ -213,7 +214,8 @@ def _train(
     history = fit(
         vae, data, objective=objective, epochs=plan.epochs, batch_size=plan.batch_size, lr=plan.lr, seed=plan.seed,
         validation=share, patience=plan.patience if share else None, out=folder, resume=resume, schema=schema,
-        config={"options": asdict(plan)}, progress=True, on_start=on_start,
+        config={"options": asdict(plan)}, progress=True, on_start=on_start, retries=plan.retries,
+        checkpoint_seconds=plan.checkpoint_seconds,
     )  # fmt: skip
     if history.stopped == "interrupted":
         say(f"interrupted; {folder} holds the best weights so far; go on with: reparam resume {folder}")

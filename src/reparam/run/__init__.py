@@ -14,6 +14,7 @@ from reparam.run.folder import (
     read_config,
     save,
 )
+from reparam.run.lock import FolderLock
 from reparam.run.spec import describe, rebuild
 from reparam.run.toml import dumps as dump_toml
 
@@ -22,6 +23,7 @@ __all__ = [
     "HISTORY",
     "MODEL",
     "SCHEMA",
+    "FolderLock",
     "Run",
     "Tensors",
     "atomic_write",

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -14,13 +16,17 @@ from reparam.errors import RunFolderError
 from reparam.run import read_tensors, write_tensors
 from reparam.train.auxiliary import Auxiliary, load_optimizer, optimizer_tensors
 
-_FILE = Path("checkpoints") / "last.safetensors"
+FOLDER = Path("checkpoints")
+LAST, PREVIOUS = FOLDER / "last.safetensors", FOLDER / "previous.safetensors"
 Weights = dict[str, Tensor]
 
 
 @dataclass
 class Position:
-    """Where a run stands: whole epochs done, rows done of the next one, and what has been seen so far."""
+    """Where a run stands: whole epochs done, rows done of the next one, and what has been seen so far.
+
+    ``lr_factor`` multiplies the learning rate: 1, and half of that after each of the ``retries``.
+    """
 
     epoch: int = 0
     rows: int = 0
@@ -30,6 +36,9 @@ class Position:
     seconds: float = 0.0
     sums: list[float] = field(default_factory=lambda: [0.0, 0.0, 0.0, 0.0])
     records: list[dict[str, Any]] = field(default_factory=list)
+    lr_factor: float = 1.0
+    retries: int = 0
+    notes: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.sums += [0.0] * (4 - len(self.sums))  # checkpoints of reparam 0.1 did not count the penalty
@@ -40,57 +49,137 @@ class Position:
         self.rows += rows
         self.sums = [total + rows * term for total, term in zip(self.sums, terms, strict=True)]
 
+    def go_back(self, to: Position, culprit: str, lr: float) -> None:
+        """To a good state, at half the learning rate; the person is told."""
+        note = (
+            f"step {self.step + 1} (epoch {self.epoch + 1}) was not finite: {culprit}; the run went back to step "
+            f"{to.step + 1} and on at half the learning rate, {lr / 2:g}"
+        )
+        warnings.warn(note, UserWarning, stacklevel=3)
+        self.rows, self.step, self.sums = to.rows, to.step, to.sums
+        self.lr_factor, self.retries = self.lr_factor / 2, self.retries + 1
+        self.notes.append(note)
+
+    def copy(self) -> dict[str, Any]:
+        """What it holds, as plain data that further steps do not change."""
+        return {name: list(v) if isinstance(v, list) else v for name, v in vars(self).items()}
+
 
 def snapshot(module: nn.Module) -> Weights:
     """A copy of the weights."""
     return {name: t.detach().clone() for name, t in module.state_dict().items()}
 
 
-def write(
-    folder: Path, module: nn.Module, optimizer: torch.optim.Optimizer, auxiliary: Auxiliary, best: Weights | None,
-    position: Position, settings: dict[str, Any],
-) -> None:  # fmt: skip
-    """Write the state to ``checkpoints/last.safetensors``, atomically."""
-    tensors = {f"weights.{n}": t for n, t in module.state_dict().items()}
-    tensors |= {f"best.{n}": t for n, t in (best or {}).items()}
-    tensors |= {f"optimizer.{n}": t for n, t in optimizer_tensors(optimizer).items()}
-    tensors |= {f"auxiliary.{n}": t for n, t in auxiliary.state().items()}
-    tensors["rng"] = torch.get_rng_state()
-    (folder / _FILE).parent.mkdir(exist_ok=True)
-    write_tensors(folder / _FILE, tensors, {"position": vars(position), "settings": settings})
+class State(NamedTuple):
+    """A copy of everything that a step changes, to go back to or to be written while training goes on."""
+
+    weights: Weights
+    optimizer: Weights
+    auxiliary: Weights
+    rng: Tensor
+    position: dict[str, Any]
+
+    @staticmethod
+    def of(module: nn.Module, optimizer: torch.optim.Optimizer, auxiliary: Auxiliary, position: Position) -> State:
+        """The present state."""
+        moments, beside = ({n: t.detach().clone() for n, t in state.items()} for state in (
+            optimizer_tensors(optimizer), auxiliary.state()
+        ))  # fmt: skip
+        return State(snapshot(module), moments, beside, torch.get_rng_state(), position.copy())
+
+    def put(self, module: nn.Module, optimizer: torch.optim.Optimizer, auxiliary: Auxiliary) -> Position:
+        """Make it the state of the module, the optimisers and torch's generator; the position comes back."""
+        module.load_state_dict(self.weights)
+        load_optimizer(optimizer, {n: t.clone() for n, t in self.optimizer.items()})
+        auxiliary.load({n: t.clone() for n, t in self.auxiliary.items()})
+        torch.set_rng_state(self.rng)
+        return Position(**Position(**self.position).copy())
+
+    def tensors(self, best: Weights | None) -> Weights:
+        """All tensors under the names that they have in the file."""
+        named = {f"weights.{n}": t for n, t in self.weights.items()} | {"rng": self.rng}
+        named |= {f"best.{n}": t for n, t in (best or {}).items()}
+        named |= {f"auxiliary.{n}": t for n, t in self.auxiliary.items()}
+        return named | {f"optimizer.{n}": t for n, t in self.optimizer.items()}
 
 
-def read(
-    folder: Path,
-    module: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    auxiliary: Auxiliary,
-    settings: dict[str, Any],
-    earlier: Mapping[str, Any],
-) -> tuple[Position, Weights | None] | None:
-    """Put the state of the folder's checkpoint into the module, the optimisers and torch's generator.
+def write(folder: Path, state: State, best: Weights | None, settings: Mapping[str, Any], keep: bool = True) -> None:
+    """Write the state to ``checkpoints/last.safetensors``; what was there becomes ``previous.safetensors``.
 
-    Returns None where there is no checkpoint yet. ``earlier`` are settings as earlier versions wrote them.
+    A reader, or a crash at any moment, finds at least one of the two whole. Without ``keep`` the file that is there is
+    replaced: it is known to be damaged, and may not drive out a good one.
+    """
+    (folder / FOLDER).mkdir(exist_ok=True)
+    if keep and (folder / LAST).exists():
+        os.replace(folder / LAST, folder / PREVIOUS)
+    facts = {"position": state.position, "settings": dict(settings)}
+    write_tensors(folder / LAST, state.tensors(best), facts)
+
+
+def exists(folder: Path) -> bool:
+    """Whether a checkpoint has been written."""
+    return (folder / LAST).exists() or (folder / PREVIOUS).exists()
+
+
+class Found(NamedTuple):
+    """A checkpoint that could be read, and whether it is the latest."""
+
+    state: State
+    best: Weights | None
+    latest: bool
+
+
+def read(folder: Path, settings: Mapping[str, Any], earlier: Mapping[str, Any]) -> Found | None:
+    """The latest checkpoint that is whole, or None where none was written yet.
+
+    Where the latest is damaged, a warning says so and the one before is used. ``earlier`` are settings as earlier
+    versions wrote them.
 
     Raises:
-        RunFolderError: for a damaged checkpoint, or one of a run with other settings.
+        RunFolderError: where no checkpoint is whole, or it is of a run with other settings.
     """
-    if not (folder / _FILE).exists():
-        return None
-    tensors, facts = read_tensors(folder / _FILE)
-    written = facts["settings"]
-    if not isinstance(written, dict) or not isinstance(facts["position"], dict):
-        raise RunFolderError(f"{folder / _FILE} is damaged")
-    changed = [k for k, v in settings.items() if k != "epochs" and written.get(k) not in (v, earlier.get(k, v))]
-    if changed:
-        was = ", ".join(f"{k} = {written.get(k)!r} (now {settings[k]!r})" for k in changed)
-        raise RunFolderError(f"the run in {folder} was started with {was}: resume it with the same settings")
+    damage: list[RunFolderError] = []
+    for path in (folder / LAST, folder / PREVIOUS):
+        if not path.exists():
+            continue
+        try:
+            tensors, facts = read_tensors(path)
+            state, best, written = _parsed(path, tensors, facts)
+        except RunFolderError as error:
+            damage.append(error)
+            continue
+        _refuse_other(folder, written, settings, earlier)
+        if damage:
+            warnings.warn(
+                f"{damage[0]}; going on from the checkpoint before it, after epoch {state.position['epoch']}",
+                UserWarning,
+                stacklevel=2,
+            )
+        return Found(state, best, latest=path == folder / LAST)
+    if damage:
+        raise RunFolderError(f"no checkpoint of {folder} can be read, the weights may still load: {damage[0]}")
+    return None
+
+
+def _parsed(
+    path: Path, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]
+) -> tuple[State, Weights | None, dict[str, Any]]:
     groups: dict[str, Weights] = {"weights": {}, "best": {}, "optimizer": {}, "auxiliary": {}}
     for name, tensor in tensors.items():
         head, _, tail = name.partition(".")
         groups.setdefault(head, {})[tail] = tensor
-    module.load_state_dict(groups["weights"])
-    load_optimizer(optimizer, groups["optimizer"])
-    auxiliary.load(groups["auxiliary"])
-    torch.set_rng_state(tensors["rng"])
-    return Position(**facts["position"]), groups["best"] or None
+    try:
+        position, written = Position(**facts["position"]), dict(facts["settings"])
+        state = State(groups["weights"], groups["optimizer"], groups["auxiliary"], tensors["rng"], position.copy())
+    except (KeyError, TypeError, ValueError) as error:
+        raise RunFolderError(f"{path} is damaged, or was written by another version") from error
+    return state, groups["best"] or None, written
+
+
+def _refuse_other(
+    folder: Path, written: Mapping[str, Any], settings: Mapping[str, Any], earlier: Mapping[str, Any]
+) -> None:
+    changed = [k for k, v in settings.items() if k != "epochs" and written.get(k) not in (v, earlier.get(k, v))]
+    if changed:
+        was = ", ".join(f"{k} = {written.get(k)!r} (now {settings[k]!r})" for k in changed)
+        raise RunFolderError(f"the run in {folder} was started with {was}: resume it with the same settings")

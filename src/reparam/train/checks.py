@@ -26,15 +26,17 @@ def check_options(**options: Any) -> None:
     Raises:
         InputError: naming the option and what it may be.
     """
-    for name in ("epochs", "batch_size", "patience"):
+    for name, least in (("epochs", 1), ("batch_size", 1), ("patience", 1), ("retries", 0)):
         value = options[name]
-        if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
-            raise InputError(f"{name} must be a whole number of at least 1, not {value!r}")
+        if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < least):
+            raise InputError(f"{name} must be a whole number of at least {least}, not {value!r}")
     lr = options["lr"]
     if isinstance(lr, Schedule):
         checked_weight("lr, the learning rate,", lr)
     elif not (isinstance(lr, float | int) and 0 < lr < math.inf):
         raise InputError(f"lr, the learning rate, must be positive, not {lr!r}")
+    if not options["checkpoint_seconds"] >= 0:
+        raise InputError(f"checkpoint_seconds must not be negative, not {options['checkpoint_seconds']!r}")
     seed = options["seed"]
     if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**32:
         raise InputError(f"seed must be a whole number from 0 to 2**32 - 1, not {seed!r}")

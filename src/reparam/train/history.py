@@ -19,8 +19,8 @@ class History:
     ``train_penalty`` (the mean of what the steps subtracted beside, by the weights of their moments; 0 without
     penalties), ``scheduled_...`` (each weight, and ``lr``, that a schedule changes, at the epoch's end),
     ``best_epoch`` (so far), ``seconds`` and ``rows_per_second``. ``history["train_objective"]`` is the list over
-    epochs. ``notes`` are sentences about how it ended that a person should read. ``sign`` is -1 where the least objective is
-    the best, as of upper bounds.
+    epochs. ``notes`` are sentences about how it ended that a person should read. ``sign`` is -1 where the least
+    objective is the best, as of upper bounds.
     """
 
     records: list[dict[str, Any]] = field(default_factory=list)

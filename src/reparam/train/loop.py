@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -19,9 +20,8 @@ from reparam.evaluate.bounds import finite_kl
 from reparam.objectives import ELBO, Objective, penalties
 from reparam.run import model_digest
 from reparam.schedules import Schedule, Weight, value
-from reparam.train import checkpoint
 from reparam.train.auxiliary import Auxiliary
-from reparam.train.checkpoint import Position, Weights
+from reparam.train.checkpoint import Position, State, Weights
 from reparam.train.checks import check_data, check_options, diagnose, split, warn_of_shortfalls
 from reparam.train.history import History, scheduled
 from reparam.train.process import flushed_denormals, stop_request
@@ -33,7 +33,7 @@ _TERMS = ("objective", "reconstruction", "kl", "penalty")
 _GATHERED_ROWS = 8192
 
 
-def fit(
+def fit(  # noqa: PLR0912, PLR0915 (the whole of training, to be read from top to bottom)
     vae: VAE,
     x: Any,
     *,
@@ -50,6 +50,8 @@ def fit(
     config: dict[str, Any] | None = None,
     schema: Schema | None = None,
     progress: bool | None = None,
+    retries: int = 0,
+    checkpoint_seconds: float = 60.0,
     on_start: Callable[[], None] | None = None,
     on_epoch: Callable[[dict[str, Any]], None] | None = None,
 ) -> History:
@@ -65,9 +67,14 @@ def fit(
     a share t of all rows of all epochs uses their values at t, so that the last step uses the final ones. A run that
     ends before its objective has come to its final weights says so by a warning, and in ``History.notes``.
 
-    ``out`` is a run folder that :func:`reparam.load` opens; after the first epoch, every minute and at the end it gets
-    a checkpoint, from which ``resume=True`` goes on with the same bits as an uninterrupted run. ``config`` and
-    ``schema`` are kept in it. The first Ctrl-C or SIGTERM ends training after the step at hand, with the run saved.
+    ``out`` is a run folder that :func:`reparam.load` opens; after the first epoch, every ``checkpoint_seconds`` and at
+    the end it gets a checkpoint, written in the background, from which ``resume=True`` goes on with the same bits as an
+    uninterrupted run. The last two are kept, and where the last is damaged the one before is used. ``config`` and
+    ``schema`` are kept in the folder. The first Ctrl-C or SIGTERM ends training after the step at hand, with the run
+    saved.
+
+    After a step whose loss is not finite, ``retries`` times the run goes back to the start of its epoch and on at half
+    the learning rate; this is said by a warning and in ``History.notes``.
 
     ``seed`` decides the order of rows and all noise; the caller's generators are left as they were.
     ``progress`` None shows progress on terminals; ``on_start`` is called when data and model have been accepted and
@@ -77,13 +84,20 @@ def fit(
 
     Raises:
         InputError: for data or options that cannot be used, before anything is written.
-        NonFiniteError: at the first step whose loss is not finite; the weights are those of the last epoch's start.
-        RunFolderError: if ``out`` holds a run already and ``resume`` is not asked for, or holds another run.
+        NonFiniteError: at a step whose loss is not finite, after all retries; the weights are those of the last epoch's
+            start.
+        RunFolderError: if ``out`` holds a run already and ``resume`` is not asked for, holds another run, is in use by
+            another process, or cannot be written to.
+        SaveError: if ``out`` can no longer be written to while training: its last checkpoint is whole, and the model
+            has its present weights.
     """
     objective = ELBO() if objective is None else objective
     if not isinstance(objective, Objective):
         raise TypeError(f"objective must be one of reparam.objectives, not {type(objective).__name__}")
-    check_options(epochs=epochs, batch_size=batch_size, lr=lr, patience=patience, seed=seed)
+    check_options(
+        epochs=epochs, batch_size=batch_size, lr=lr, patience=patience, seed=seed, retries=retries,
+        checkpoint_seconds=checkpoint_seconds,
+    )  # fmt: skip
     data, held = split(as_dataset(x, contexts), validation, seed)
     auxiliary = Auxiliary(objective, reference(vae))
     check_data(vae, objective, data, held)
@@ -91,9 +105,10 @@ def fit(
         on_start()
     optimizer = torch.optim.Adam(vae.parameters(), lr=value(lr), fused=True)
     settings = _settings(vae, objective, data, epochs, batch_size, lr, seed)
-    earlier = _earlier(objective)
-    folder = None if out is None else RunWriter(Path(out), vae, optimizer, auxiliary, settings, resume, earlier)
-    with seeding.seeded(seed), flushed_denormals(), stop_request() as stop:
+    folder = None if out is None else RunWriter(
+        Path(out), vae, optimizer, auxiliary, settings, _earlier(objective), resume, checkpoint_seconds
+    )  # fmt: skip
+    with seeding.seeded(seed), flushed_denormals(), stop_request() as stop, folder or nullcontext():
         position, best = (folder.read() if folder and resume else None) or (Position(), None)
         if position.epoch > epochs:
             raise InputError(f"the run in {out} has {position.epoch} epochs already: give more than that, not {epochs}")
@@ -101,27 +116,34 @@ def fit(
             folder.start(config or {}, schema or Schema.of(data), position)
         history = History(position.records, sign=objective.sign)
         started = time.monotonic() - position.seconds
-        good = checkpoint.snapshot(vae)
+        good = State.of(vae, optimizer, auxiliary, position)
         vae.train()
         with Progress(epochs * len(data), "rows", progress) as bar:
             while position.epoch < epochs and not _exhausted(position, patience) and not stop.asked():
                 for batch in _batches(data, batch_size, seed, position, reference(vae)):
                     now = _share(position, len(batch[0]), len(data), epochs)
-                    optimizer.param_groups[0]["lr"] = value(lr, now)
+                    optimizer.param_groups[0]["lr"] = rate = position.lr_factor * value(lr, now)
                     terms = _step(vae, objective, optimizer, auxiliary, batch, now, len(data))
                     if terms is None:
-                        _stop_at_non_finite(vae, objective, batch, position, value(lr, now), good, folder)
+                        culprit = diagnose(vae, objective, batch)
+                        if position.retries == retries:
+                            _stop_at_non_finite(vae, culprit, len(batch[0]), position, rate, good.weights, folder)
+                        position.go_back(good.put(vae, optimizer, auxiliary), culprit, rate)
+                        break
                     position.take(len(batch[0]), terms)
                     bar.update(position.epoch * len(data) + position.rows, history.summary(position.epoch, epochs))
                     if stop.asked():
                         break
+                    if folder and folder.due():
+                        position.seconds = time.monotonic() - started
+                        folder.save(best, position)
                 position.seconds = time.monotonic() - started
                 if position.rows < len(data):
-                    break
+                    continue
                 weights = scheduled(objective, lr, _share(position, 0, len(data), epochs))
                 record = _end_epoch(vae, objective, data, held, position, seed, weights)
-                good = checkpoint.snapshot(vae)
-                best = good if position.best_epoch == position.epoch else best
+                good = State.of(vae, optimizer, auxiliary, position)
+                best = good.weights if position.best_epoch == position.epoch else best
                 if folder:
                     folder.end_epoch(record, best, position)
                 if on_epoch is not None:
@@ -192,18 +214,16 @@ def _step(
 
 
 def _stop_at_non_finite(
-    vae: VAE, objective: Objective, batch: tuple[Tensor, ...], position: Position, lr: float, good: Weights,
-    folder: RunWriter | None,
-) -> NoReturn:  # fmt: skip
+    vae: VAE, culprit: str, rows: int, position: Position, lr: float, good: Weights, folder: RunWriter | None
+) -> NoReturn:
     """Put the last good weights back, keep them in the folder, and say what happened and what to try."""
-    culprit = diagnose(vae, objective, batch)
     vae.load_state_dict(good)
     vae.eval()
     if folder:
         folder.save_weights(good)
     raise NonFiniteError(
         f"training stopped at step {position.step + 1} (epoch {position.epoch + 1}, rows {position.rows} to "
-        f"{position.rows + len(batch[0]) - 1} of its order): not finite: {culprit}. The weights of the epoch's start "
+        f"{position.rows + rows - 1} of its order): not finite: {culprit}. The weights of the epoch's start "
         f"are kept. Try lr={lr / 10:g}, look for extreme values in the data, or standardise them"
     )
 
@@ -260,7 +280,7 @@ def _close(
         history.stopped = "interrupted"
     elif position.epoch < epochs:
         history.stopped = "early"
-    history.notes = warn_of_shortfalls(objective, _share(position, 0, rows, epochs))
+    history.notes = position.notes + warn_of_shortfalls(objective, _share(position, 0, rows, epochs))
 
 
 def _share(position: Position, more: int, rows: int, epochs: int) -> float:

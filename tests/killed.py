@@ -1,0 +1,62 @@
+"""A program that trains in a child process, kills it at random moments, and goes on until a child comes to its end.
+
+python killed.py FOLDER KILLS SEED prints how often a child was killed, how often within a write, which is
+made as slow as that of a busy disk, and at how many different epochs.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import sys
+import time
+from pathlib import Path
+
+import torch
+
+import reparam as rp
+
+ROWS, EPOCHS, MANY = 203, 6, 60
+
+
+def data() -> rp.Dataset:
+    x = torch.randint(0, 256, (ROWS, 6), generator=torch.Generator().manual_seed(1), dtype=torch.uint8)
+    return rp.Dataset(x, binarize="dynamic")
+
+
+def train(folder: Path | None, resume: bool = False, epochs: int = EPOCHS) -> rp.VAE:
+    torch.manual_seed(0)
+    vae = rp.recipes.vae(6, 2, hidden=(16,))
+    rp.fit(
+        vae, data(), epochs=epochs, batch_size=16, seed=5, validation=0.1, out=folder, resume=resume,
+        checkpoint_seconds=0.0,
+    )  # fmt: skip
+    return vae
+
+
+def main(folder: Path, kills: int, seed: int) -> None:
+    moments, killed, torn, places = random.Random(seed), 0, 0, set()
+    train(None, epochs=1)  # everything is imported before the first child
+    while True:
+        child = os.fork()
+        if child == 0:
+            os.fsync = lambda handle: time.sleep(0.001)  # type: ignore[assignment]
+            train(folder, resume=folder.exists(), epochs=MANY)
+            os._exit(0)
+        if killed < kills:
+            time.sleep(moments.uniform(0.01, 0.5))
+            os.kill(child, signal.SIGKILL)
+        ended_well = os.waitpid(child, 0)[1] == 0
+        if ended_well:
+            break
+        killed += 1
+        torn += any(folder.rglob(".*.tmp"))
+        history = folder / "history.jsonl"
+        places.add(history.read_text().count("\n") if history.exists() else 0)
+    print(killed, torn, len(places))
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    main(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]))
