@@ -29,8 +29,13 @@ Weight = float | Schedule
 
 
 def value(weight: Weight, progress: float = 1.0) -> float:
-    """The weight at this moment of the run, or at its end; a number is the same at all of them."""
-    return weight(progress) if isinstance(weight, Schedule) else float(weight)
+    """The weight at this moment of the run, or at its end; a number is the same at all of them.
+
+    A tensor of one number, which stands for the number in a compiled step, is left as it is.
+    """
+    if isinstance(weight, Schedule):
+        return weight(progress)
+    return float(weight) if isinstance(weight, float | int) else weight
 
 
 def checked_weight(name: str, given: Weight, most: float = math.inf) -> Weight:

@@ -2,7 +2,8 @@
 
 from reparam.train.history import History
 from reparam.train.loop import fit
+from reparam.train.optimisers import OPTIMIZERS
 from reparam.train.process import keep_freed_memory
 from reparam.train.progress import Progress
 
-__all__ = ["History", "Progress", "fit", "keep_freed_memory"]
+__all__ = ["OPTIMIZERS", "History", "Progress", "fit", "keep_freed_memory"]

@@ -28,12 +28,12 @@ class Position:
     seconds: float = 0.0
     sums: list[float] = field(default_factory=lambda: [0.0, 0.0, 0.0])
     records: list[dict[str, Any]] = field(default_factory=list)
+    compiled: bool | None = None
 
-    def take(self, rows: int, terms: list[float]) -> None:
-        """Count one step on so many rows, whose mean terms are given."""
+    def take(self, rows: int) -> None:
+        """Count one step on so many rows; ``sums`` follow when they are read from the device."""
         self.step += 1
         self.rows += rows
-        self.sums = [total + rows * term for total, term in zip(self.sums, terms, strict=True)]
 
 
 def snapshot(module: nn.Module) -> Weights:

@@ -6,30 +6,34 @@ import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from reparam import seeding
 from reparam.data import Dataset, Schema, as_dataset
+from reparam.engine import dtype_of, resolve
 from reparam.errors import InputError, NonFiniteError
 from reparam.evaluate import objective_value
-from reparam.evaluate.bounds import finite_kl
 from reparam.objectives import ELBO, Objective
 from reparam.run import model_digest
 from reparam.schedules import Schedule, Weight, value
-from reparam.train import checkpoint
+from reparam.train import checkpoint, optimisers
 from reparam.train.checkpoint import Position, Weights
 from reparam.train.checks import check_data, check_options, diagnose, split, warn_of_shortfalls
+from reparam.train.form import Compile, Form
 from reparam.train.history import History
+from reparam.train.optimisers import Factory
 from reparam.train.process import flushed_denormals, stop_request
 from reparam.train.progress import Progress
+from reparam.train.step import Options, Step, require_options
 from reparam.train.writer import RunWriter
 from reparam.vae import VAE, reference
 
 _TERMS = ("objective", "reconstruction", "kl")
 _GATHERED_ROWS = 8192
+AUTO_PRECISION = "float32"
 
 
 def fit(
@@ -45,6 +49,12 @@ def fit(
     patience: int | None = None,
     out: str | Path | None = None,
     contexts: Sequence[Tensor] = (),
+    compile: Compile | str = "auto",
+    precision: Literal["auto", "float32", "bfloat16", "float64"] | str = "auto",
+    optimizer: str | Factory = "adam",
+    clip: float | None = None,
+    accumulate: int = 1,
+    ema: float | None = None,
     resume: bool = False,
     config: dict[str, Any] | None = None,
     schema: Schema | None = None,
@@ -52,7 +62,7 @@ def fit(
     on_start: Callable[[], None] | None = None,
     on_epoch: Callable[[dict[str, Any]], None] | None = None,
 ) -> History:
-    """Train the model in place, by Adam on minibatches in random order, and return what happened.
+    """Train the model in place on minibatches in random order, and return what happened.
 
     ``x`` is an array or tensor (N, *event), or a Dataset (uint8 stays uint8 and is converted per batch).
     ``objective`` is the ELBO unless given. ``validation`` is a share of the rows to hold out (0 < share < 1, chosen by
@@ -63,6 +73,17 @@ def fit(
     ``lr`` and weights of the objective may be :mod:`reparam.schedules`, in fractions of the run: the step that ends at
     a share t of all rows of all epochs uses their values at t, so that the last step uses the final ones. A run that
     ends before its objective has come to its final weights says so by a warning, and in ``History.notes``.
+
+    ``compile`` makes one graph of forward, backward and optimiser: "auto" where the run is long enough for it to pay,
+    by an estimate that counts arithmetic and measures no time; True always, or an error that says why not. Both forms
+    have the same loss to rounding. A last batch of fewer rows is done without it.
+    ``precision`` "bfloat16" rounds the operands of matrix products, where the hardware has such products; weights,
+    likelihoods, KL and the optimiser stay in float32. "float32" and "float64" convert the model; "auto" leaves it.
+
+    ``optimizer`` is Adam unless given: a name of ``reparam.train.OPTIMIZERS``, or a factory ``f(parameters, lr=lr)``
+    such as a class of torch.optim. ``clip`` is the largest norm of the gradient. ``accumulate`` takes so many batches
+    for one step, one after the other, as if they were one. With ``ema``, such as 0.999, the weights that are validated
+    and kept are exponential averages of those that are trained.
 
     ``out`` is a run folder that :func:`reparam.load` opens; after the first epoch, every minute and at the end it gets
     a checkpoint, from which ``resume=True`` goes on with the same bits as an uninterrupted run. ``config`` and
@@ -81,13 +102,16 @@ def fit(
     if not isinstance(objective, Objective):
         raise TypeError(f"objective must be one of reparam.objectives, not {type(objective).__name__}")
     check_options(epochs=epochs, batch_size=batch_size, lr=lr, patience=patience, seed=seed)
+    options = Options(optimizer, clip, accumulate, ema, resolve(precision, reference(vae), AUTO_PRECISION))
+    require_options(options)
+    vae.to(dtype_of(options.precision) if precision != "auto" else None)
     data, held = split(as_dataset(x, contexts), validation, seed)
     check_data(vae, objective, data, held)
     if on_start is not None:
         on_start()
-    optimizer = torch.optim.Adam(vae.parameters(), lr=value(lr), fused=True)
-    settings = _settings(vae, objective, data, epochs, batch_size, lr, seed)
-    folder = None if out is None else RunWriter(Path(out), vae, optimizer, settings, resume)
+    adam = optimisers.make(optimizer, vae, value(lr))
+    settings = _settings(vae, objective, data, epochs, batch_size, lr, seed, options)
+    folder = None if out is None else RunWriter(Path(out), vae, adam, settings, resume)
     with seeding.seeded(seed), flushed_denormals(), stop_request() as stop:
         position, best = (folder.read() if folder and resume else None) or (Position(), None)
         if position.epoch > epochs:
@@ -98,28 +122,33 @@ def fit(
         started = time.monotonic() - position.seconds
         good = checkpoint.snapshot(vae)
         vae.train()
+        step = Step(vae, objective, data, adam, options, position.step, position.sums)
         with Progress(epochs * len(data), "rows", progress) as bar:
+            form = Form(compile, step, position, bar.line)
             while position.epoch < epochs and not _exhausted(position, patience) and not stop.asked():
-                for batch in _batches(data, batch_size, seed, position, reference(vae)):
+                for batch in _batches(data, batch_size * accumulate, seed, position):
+                    form(batch, math.ceil(epochs * len(data) / len(batch[0])))
                     now = _share(position, len(batch[0]), len(data), epochs)
-                    optimizer.param_groups[0]["lr"] = value(lr, now)
-                    terms = _step(vae, objective, optimizer, batch, now, len(data))
-                    if terms is None:
-                        _stop_at_non_finite(vae, objective, batch, position, value(lr, now), good, folder)
-                    position.take(len(batch[0]), terms)
+                    step(batch, now, value(lr, now))
+                    position.take(len(batch[0]))
+                    if step.due():
+                        _settle(step, position, lr, good, folder)
                     bar.update(position.epoch * len(data) + position.rows, history.summary(position.epoch, epochs))
                     if stop.asked():
                         break
+                _settle(step, position, lr, good, folder)
                 position.seconds = time.monotonic() - started
                 if position.rows < len(data):
                     break
-                record = _end_epoch(vae, objective, data, held, position, seed)
-                good = checkpoint.snapshot(vae)
+                with step.averaged():
+                    record = _end_epoch(vae, objective, data, held, position, seed)
+                    good = checkpoint.snapshot(vae)
                 best = good if position.best_epoch == position.epoch else best
                 if folder:
                     folder.end_epoch(record, best, position)
                 if on_epoch is not None:
                     on_epoch(record)
+                step.start_epoch()
             bar.update(
                 position.epoch * len(data) + position.rows,
                 history.summary(position.epoch, epochs),
@@ -131,65 +160,55 @@ def fit(
         vae.load_state_dict(best)
     vae.eval()
     _close(history, position, objective, len(data), epochs, stop.asked())
+    history.notes += form.notes
     return history
 
 
 def _settings(
-    vae: VAE, objective: Objective, data: Dataset, epochs: int, batch_size: int, lr: Weight, seed: int
-) -> dict[str, Any]:
+    vae: VAE, objective: Objective, data: Dataset, epochs: int, batch_size: int, lr: Weight, seed: int,
+    options: Options,
+) -> dict[str, Any]:  # fmt: skip
     """What a resumed run must have in common with the run that was begun."""
     settings = {
         "epochs": epochs, "batch_size": batch_size, "lr": str(lr) if isinstance(lr, Schedule) else lr, "seed": seed,
         "rows": len(data), "data": data.fingerprint(), "objective": repr(objective),
         "model": model_digest(vae),
     }  # fmt: skip
+    plain = Options()
+    changed = {**vars(options), "optimizer": optimisers.describe(options.optimizer)}
+    settings |= {name: v for name, v in changed.items() if v != getattr(plain, name)}
     if isinstance(lr, Schedule) or objective.schedules():
         settings["scheduled_epochs"] = epochs  # with more of them, the steps done would have been others
     return settings
 
 
-def _step(
-    vae: VAE, objective: Objective, optimizer: torch.optim.Optimizer, batch: tuple[Tensor, ...], now: float, rows: int
-) -> list[float] | None:
-    """One step of gradient ascent: its mean terms, or None, with the weights untouched, if the loss is not finite.
+def _settle(step: Step, position: Position, lr: Weight, good: Weights, folder: RunWriter | None) -> None:
+    """Bring the sums of the epoch to the position, and stop the run if a loss since the last time was not finite.
 
-    Gradients are those of the objective ``now``, at this share of the run; the terms are those of its final weights.
+    Raises:
+        NonFiniteError: saying what happened and what to try. The last good weights are put back, and in the folder.
     """
-    draw = vae(*batch, k=objective.k, check=False)
-    bound = objective.bound(draw)
-    current = objective.at(now)
-    surrogate = current.surrogate(draw, bound if current is objective else current.bound(draw))
-    loss = current.penalty(draw, rows) - surrogate.mean()
-    if not math.isfinite(loss.detach()):
-        return None
-    optimizer.zero_grad(set_to_none=True)
-    loss.backward()
-    optimizer.step()
-    with torch.no_grad():
-        return [float(t.mean()) for t in (bound, draw.reconstruction, finite_kl(draw))]
-
-
-def _stop_at_non_finite(
-    vae: VAE, objective: Objective, batch: tuple[Tensor, ...], position: Position, lr: float, good: Weights,
-    folder: RunWriter | None,
-) -> NoReturn:  # fmt: skip
-    """Put the last good weights back, keep them in the folder, and say what happened and what to try."""
-    culprit = diagnose(vae, objective, batch)
-    vae.load_state_dict(good)
-    vae.eval()
+    position.sums, undone = step.settle()
+    if not undone:
+        return
+    failed = undone[0]
+    rows = position.rows - sum(len(held.batch[0]) for held in undone)
+    culprit = diagnose(step.vae, step.objective, step.again(failed))
+    step.vae.load_state_dict(good)
+    step.vae.eval()
     if folder:
         folder.save_weights(good)
     raise NonFiniteError(
-        f"training stopped at step {position.step + 1} (epoch {position.epoch + 1}, rows {position.rows} to "
-        f"{position.rows + len(batch[0]) - 1} of its order): not finite: {culprit}. The weights of the epoch's start "
-        f"are kept. Try lr={lr / 10:g}, look for extreme values in the data, or standardise them"
+        f"training stopped at step {position.step - len(undone) + 1} (epoch {position.epoch + 1}, rows {rows} to "
+        f"{rows + len(failed.batch[0]) - 1} of its order): not finite: {culprit}. The weights of the epoch's start "
+        f"are kept. Try lr={value(lr, failed.now) / 10:g}, look for extreme values in the data, or standardise them"
     )
 
 
-def _batches(data: Dataset, size: int, seed: int, position: Position, like: Tensor) -> Iterator[tuple[Tensor, ...]]:
+def _batches(data: Dataset, size: int, seed: int, position: Position) -> Iterator[tuple[Tensor, ...]]:
     """The batches (x, *contexts) of this epoch from the run's position on, in an order that seed and epoch decide.
 
-    Rows are gathered for many batches at once, which costs a fraction of gathering each.
+    They are rows as the data hold them, gathered for many batches at once, which costs a fraction of gathering each.
     """
     order = torch.randperm(len(data), generator=torch.Generator().manual_seed(seed * 1_000_003 + position.epoch))
     block = size * max(1, _GATHERED_ROWS // size)
@@ -197,8 +216,7 @@ def _batches(data: Dataset, size: int, seed: int, position: Position, like: Tens
     for start in range(begun // block * block, len(data), block):
         rows = data[order[start : start + block]]
         for at in range(max(0, begun - start), len(rows), size):
-            contexts = (c[at : at + size].to(like.device) for c in rows.contexts)
-            yield data.visit(rows.x[at : at + size], like), *contexts
+            yield tuple(t[at : at + size] for t in (rows.x, *rows.contexts))
 
 
 def _end_epoch(
