@@ -39,7 +39,6 @@ def compile_graph(
     if device == "cpu" and not any(shutil.which(name) for name in ("g++", "clang++", "c++")):
         raise Uncompilable("there is no C++ compiler (g++)")
     options = {"fallback_random": True, "cpp_wrapper": device == "cpu", "freezing": freeze}
-    state = torch.get_rng_state()
     try:
         with warnings.catch_warnings(), torch.no_grad():
             warnings.simplefilter("ignore")
@@ -48,8 +47,6 @@ def compile_graph(
     except Exception as error:
         reason = next((line for line in str(error).splitlines() if line.strip()), "")
         raise Uncompilable(f"{type(error).__name__}: {reason.strip()[:200]}") from error
-    finally:
-        torch.set_rng_state(state)
 
 
 def _inductor(graph: torch.fx.GraphModule, example: Sequence[Tensor], options: dict[str, Any]) -> Compiled:

@@ -50,7 +50,7 @@ class Form:
             raise InputError(f"compile=True: {obstacle}; compile='auto' goes on without")
         if self.asked is True:
             return True
-        worth, words = pays(self.step, batch, steps)
+        worth, words = pays(self.step, len(batch[0]), steps)
         if worth and obstacle is not None:
             self._note(f"the step is not compiled: {obstacle}")
         elif worth:

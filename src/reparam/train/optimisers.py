@@ -118,9 +118,9 @@ class Adam:
 
 def clip_by_norm(gradients: Sequence[Tensor], most: float) -> list[Tensor]:
     """The gradients, scaled so that their common Euclidean norm is at most ``most`` (Pascanu et al. 2013)."""
-    norm = torch.stack(list(torch._foreach_norm(list(gradients)))).norm()
+    norm = torch.stack([g.norm() for g in gradients]).norm()
     factor = (most / (norm + 1e-6)).clamp(max=1.0)
-    return list(torch._foreach_mul(list(gradients), factor))
+    return [g * factor for g in gradients]
 
 
 class Average:

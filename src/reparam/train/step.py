@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from reparam import seeding
 from reparam.data import Dataset
 from reparam.engine import compile_graph, products
 from reparam.errors import InputError
@@ -169,7 +170,8 @@ class Step:
             Uncompilable: saying why not; steps stay eager.
         """
         self.graph = None
-        self.graph = _Graph(self, batch)
+        with seeding.unmoved():
+            self.graph = _Graph(self, batch)
 
     def again(self, held: Held) -> tuple[Tensor, ...]:
         """The rows of that step as the model read them, with torch's generator as it was for the noise."""
@@ -295,21 +297,14 @@ def _identity(vae: VAE, objective: Objective) -> Any:
     return modules, tensors, repr(objective)
 
 
-def pays(step: Step, batch: tuple[Tensor, ...], steps: int) -> tuple[bool, str]:
-    """Whether compiling is worth its time for so many steps, and the estimate in words.
+def pays(step: Step, rows: int, steps: int) -> tuple[bool, str]:
+    """Whether compiling is worth its time for so many steps of so many rows, and the estimate in words.
 
-    It counts arithmetic and never measures time, so that the same call gives the same form and the same bits.
+    It counts parameters and never measures time, so that the same call gives the same form and the same bits.
     """
-    from torch.utils.flop_counter import FlopCounterMode
-
     if any(isinstance(m, nn.modules.conv._ConvNd) for m in step.vae.modules()):
         return False, "convolutions gain nothing from a compiled step"
-    state = torch.get_rng_state()
-    few = tuple(t[:2] for t in batch)
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        step.terms(few, step.data.noise(few[0]), step.objective.at(0.0))
-    torch.set_rng_state(state)
-    flops = 3 * counter.get_total_flops() / len(few[0]) * len(batch[0])
+    flops = 6 * rows * step.objective.k * sum(p.numel() for p in step.parameters)
     seconds = steps * (_OVERHEAD + flops / _FLOPS)
     words = f"{seconds * _SAVED:.0f} s saved of {seconds:.0f} s, against {_COMPILING:.0f} s to compile (estimates)"
     return seconds * _SAVED > 2 * _COMPILING, words
