@@ -17,6 +17,7 @@ from reparam.distributions.logistic_normal import LogisticNormal
 from reparam.distributions.mixture import Mixture
 from reparam.distributions.noise import centre, element_support, from_standard_normal, unwrap
 from reparam.distributions.sphere import SphereUniform, VonMisesFisher, sphere
+from reparam.distributions.vectors import vector
 
 __all__ = [
     "Affine",
@@ -48,6 +49,7 @@ __all__ = [
     "ordinal",
     "sphere",
     "unwrap",
+    "vector",
 ]
 
 del _kl

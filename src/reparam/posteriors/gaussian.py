@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.distributions import Independent, LowRankMultivariateNormal, MultivariateNormal, Normal
 
 from reparam.conditional import Conditional
+from reparam.distributions import vector
 from reparam.errors import InputError
 from reparam.numerics import scale_from_log, soft_clip
 from reparam.shapes import Float
@@ -37,7 +38,7 @@ class DiagonalGaussian(Conditional):
             )
         mean, log_variance = out.chunk(2, -1)
         scale = scale_from_log(log_variance / 2)
-        return Independent(Normal(mean, scale, validate_args=False), 1, validate_args=False)
+        return vector(Normal(mean, scale, validate_args=False), 1)
 
 
 class FullGaussian(Conditional):

@@ -64,8 +64,8 @@ class Step:
         self.adam = Adam(optimizer) if Adam.serves(optimizer) else None
         self.average = None if options.ema is None else Average(optimizer, options.ema)
         self.parameters = [p for p in vae.parameters() if p.requires_grad]
-        self.tally = torch.tensor([*sums, 0.0], dtype=torch.float64).to(self.like.device)
-        self.halt = torch.zeros((), device=self.like.device)
+        self.tally = torch.tensor(sums, dtype=torch.float64).to(self.like.device)
+        self.halt, self.good = (torch.zeros((), device=self.like.device) for _ in range(2))
         self.held: list[Held] = []
         self.graph: _Graph | None = None
 
@@ -88,12 +88,11 @@ class Step:
 
         If there is one, the weights are those before it.
         """
-        *sums, good = self.tally.tolist()
-        undone = self.held[round(good) :]
+        undone = self.held[round(float(self.good)) :]
         if not undone:
             self.held.clear()
-            self.tally[-1] = 0.0
-        return sums, undone
+            self.good.zero_()
+        return self.tally.tolist(), undone
 
     def start_epoch(self) -> None:
         """Forget the sums; and the compiled step, where modules or objective have been changed since it was made."""
@@ -115,21 +114,25 @@ class Step:
             surrogate = current.surrogate(draw, bound if current is objective else current.bound(draw))
             loss = current.penalty(draw, len(self.data)) - surrogate.mean()
         with torch.no_grad():
-            sums = torch.stack([t.detach().sum() for t in (bound, draw.reconstruction, finite_kl(draw))])
+            sums = torch.stack([t.sum() for t in (bound, draw.reconstruction, finite_kl(draw))])
         return loss, sums.double()
 
     def _eager(self, batch: tuple[Tensor, ...], noise: Tensor | None, now: float, lr: float) -> None:
         current, rows = self.objective.at(now), len(batch[0])
-        self.optimizer.zero_grad(set_to_none=True)
-        sums = torch.zeros(3, dtype=torch.float64, device=self.like.device)
+        for p in self.parameters:
+            p.grad = None
+        sums: Tensor | float = 0.0
         for part in _parts(rows, self.options.accumulate):
-            loss, more = self.terms([t[part] for t in batch], None if noise is None else noise[part], current)
-            (loss * ((part.stop - part.start) / rows)).backward() if self.options.accumulate > 1 else loss.backward()
-            self.halt.copy_(torch.maximum(self.halt, loss.detach().isfinite().logical_not()))
-            sums += more
+            few = batch if self.options.accumulate == 1 else tuple(t[part] for t in batch)
+            loss, more = self.terms(few, None if noise is None else noise[part], current)
+            loss = loss if len(few[0]) == rows else loss * (len(few[0]) / rows)
+            loss.backward()
+            self.halt.logical_or_(loss.detach().isfinite().logical_not_())
+            sums = more + sums
         parameters = [p for p in self.parameters if p.grad is not None]
         self._update(parameters, [p.grad for p in parameters if p.grad is not None], lr)
-        self.tally += torch.where(self.halt > 0, 0.0, torch.cat([sums, sums.new_ones(1)]))
+        self.tally.add_(torch.where(self.halt > 0, 0.0, sums))
+        self.good.add_(1 - self.halt)
 
     @torch.no_grad()
     def _update(self, parameters: list[Tensor], gradients: list[Tensor], lr: float) -> None:
@@ -197,6 +200,7 @@ class _Graph:
         self.constant = [
             step.halt,
             step.tally,
+            step.good,
             *weights,
             *first,
             *second,
@@ -235,7 +239,7 @@ class _Graph:
         knobs = next(given)
         noise = next(given) if self.noisy else None
         batch = [next(given) for _ in self.shapes]
-        halt, tally = next(given), next(given)
+        halt, tally, good = next(given), next(given), next(given)
         weights, first, second = ([next(given) for _ in self.names] for _ in range(3))
         average = [next(given) for _ in self.names] if step.average is not None else []
         with torch.enable_grad():
@@ -255,8 +259,9 @@ class _Graph:
         step.adam.traced(chosen[0], grads, chosen[1:], knobs, stop)
         for mean, weight in zip(average, weights, strict=bool(average)):
             mean.lerp_(weight, knobs[3])
-        tally.add_(torch.where(stop, 0.0, torch.cat([sums, sums.new_ones(1)])))
+        tally.add_(torch.where(stop, 0.0, sums))
         halt.copy_(stop)
+        good.add_(1 - halt)
         return [loss.detach()]
 
 
