@@ -156,6 +156,18 @@ class DemoOptions:
     seed: int = option(0, _SEED)
 
 
+@dataclass
+class BenchOptions:
+    """Time the library on this machine, beside loops written by hand and other libraries that are installed."""
+
+    json: bool = option(False, "print one JSON object")
+    quick: bool = option(False, "one case and two rounds: whether it runs, not how fast")
+    cases: str | None = option(None, "mlp-128, mlp-1024, conv-28, conv-64, iwae-50, importance; all unless given")
+    rounds: int | None = option(None, "alternating rounds of which medians are taken: 7, or 2 if quick")
+    form: str | None = option(None, "one form in this process: eager-float32, compiled-bfloat16, ...")
+    threads: int | None = option(None, "threads of torch; all cores unless given")
+
+
 # command: (its options, the module of its work)
 COMMANDS: dict[str, tuple[type, str]] = {
     "demo": (DemoOptions, "reparam.cli.demo"),
@@ -168,4 +180,5 @@ COMMANDS: dict[str, tuple[type, str]] = {
     "decode": (DecodeOptions, "reparam.cli.generate"),
     "reconstruct": (ReconstructOptions, "reparam.cli.generate"),
     "score": (ScoreOptions, "reparam.cli.evaluate"),
+    "bench": (BenchOptions, "reparam.cli.bench"),
 }
