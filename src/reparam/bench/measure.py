@@ -83,7 +83,7 @@ def _evaluate(
     torch.manual_seed(0)
     vae = case.vae()
     for _ in range(rounds):
-        seconds.append(_timed(lambda: log_likelihood(vae, x, case.k)))
+        seconds.append(_timed(lambda: log_likelihood(vae, x, case.k, compile=compiled, precision=precision)))
         beside()
 
 

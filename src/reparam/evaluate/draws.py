@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -72,10 +72,37 @@ def draws(
     ``q`` of a draw is the proposal, so that ``log_w`` are its importance weights. ``alpha`` is the share of the prior
     in "mixture". Draws of another ``stream`` are independent. Values outside the likelihood's support are refused.
     """
+    for s in samples(vae, data, k, seed, proposal, call, whole, alpha=alpha, stream=stream):
+        yield s.at, vae.at(s.z, s.x, *s.c, q=s.q, check=False)
+
+
+class Samples(NamedTuple):
+    """Samples z (s, B, D) from the proposal q for some rows x (B, *event) with their contexts."""
+
+    at: slice
+    z: Tensor
+    x: Tensor
+    c: tuple[Tensor, ...]
+    q: Distribution
+
+
+def samples(
+    vae: VAE,
+    data: Dataset,
+    k: int,
+    seed: int,
+    proposal: Proposal,
+    call: int | None = None,
+    whole: bool = False,
+    *,
+    alpha: float = 0.1,
+    stream: str = "",
+) -> Iterator[Samples]:
+    """What :func:`draws` evaluates."""
     like = reference(vae)
     call = rows_per_call(vae, data) if call is None else call
-    samples = k if whole else min(k, _NOISE_BLOCK, call)
-    for at, x, c in batches(data, like, max(1, call // samples), seed):
+    count_in_call = k if whole else min(k, _NOISE_BLOCK, call)
+    for at, x, c in batches(data, like, max(1, call // count_in_call), seed):
         vae.check(x, *c, columns=data.columns, first_row=at.start)
         q, strata = _strata(vae, proposal, k, alpha, x, c)
         parts = (
@@ -84,8 +111,8 @@ def draws(
             for block, size in _blocks(count)
         )
         for z in [torch.cat(list(parts))] if whole else parts:
-            for part in z.split(samples):
-                yield at, vae.at(part, x, *c, q=q, check=False)
+            for part in z.split(count_in_call):
+                yield Samples(at, part, x, c, q)
 
 
 def _strata(

@@ -23,26 +23,26 @@ class Form:
     ``say`` gets one line about what was decided and why.
     """
 
-    def __init__(self, asked: Compile | str, step: Step, position: Position, say: Callable[[str], None]) -> None:
-        if asked not in ("auto", True, False):
-            raise InputError(f"compile is 'auto', True or False, not {asked!r}")
-        self.asked, self.step, self.position, self.say = asked, step, position, say
+    def __init__(
+        self, asked: Compile | str, step: Step, position: Position, rows: int, say: Callable[[str], None]
+    ) -> None:
+        self.asked, self.step, self.position, self.rows, self.say = asked, step, position, rows, say
         self.settled = False
         self.notes: list[str] = []
 
     def __call__(self, batch: tuple[Tensor, ...], steps: int) -> None:
-        """Settle the form before a step on this batch, with so many steps to come."""
+        """Settle the form before a step on this batch, of so many in the run; what is compiled is for ``rows`` rows."""
         if self.settled:
             return
         if self.position.compiled is None:
-            self.position.compiled = self._decide(batch, steps)
-        if self.position.compiled and not self.step.taken:
+            self.position.compiled = self._decide(steps)
+        if self.position.compiled and (not self.step.taken or len(batch[0]) != self.rows):
             return
         self.settled = True
         if self.position.compiled:
             self._compile(batch)
 
-    def _decide(self, batch: tuple[Tensor, ...], steps: int) -> bool:
+    def _decide(self, steps: int) -> bool:
         if self.asked is False:
             return False
         obstacle = self.step.obstacle(forced=self.asked is True)
@@ -50,7 +50,7 @@ class Form:
             raise InputError(f"compile=True: {obstacle}; compile='auto' goes on without")
         if self.asked is True:
             return True
-        worth, words = pays(self.step, len(batch[0]), steps)
+        worth, words = pays(self.step, self.rows, steps)
         if worth and obstacle is not None:
             self._note(f"the step is not compiled: {obstacle}")
         elif worth:

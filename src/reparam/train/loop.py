@@ -60,7 +60,7 @@ def fit(
     schema: Schema | None = None,
     progress: bool | None = None,
     on_start: Callable[[], None] | None = None,
-    on_epoch: Callable[[dict[str, Any]], None] | None = None,
+    on_epoch: Callable[[dict[str, Any]], bool | None] | None = None,
 ) -> History:
     """Train the model in place on minibatches in random order, and return what happened.
 
@@ -91,7 +91,7 @@ def fit(
 
     ``seed`` decides the order of rows and all noise; the caller's generators are left as they were.
     ``progress`` None shows progress on terminals; ``on_start`` is called when data and model have been accepted and
-    nothing is written yet, ``on_epoch`` with each epoch's record.
+    nothing is written yet, ``on_epoch`` with each epoch's record; if it returns True, training ends there.
 
     Raises:
         InputError: for data or options that cannot be used, before anything is written.
@@ -102,32 +102,29 @@ def fit(
     if not isinstance(objective, Objective):
         raise TypeError(f"objective must be one of reparam.objectives, not {type(objective).__name__}")
     check_options(epochs=epochs, batch_size=batch_size, lr=lr, patience=patience, seed=seed)
-    options = Options(optimizer, clip, accumulate, ema, resolve(precision, reference(vae), AUTO_PRECISION))
-    require_options(options)
-    vae.to(dtype_of(options.precision) if precision != "auto" else None)
+    options = _options(vae, optimizer, clip, accumulate, ema, precision, compile)
     data, held = split(as_dataset(x, contexts), validation, seed)
     check_data(vae, objective, data, held)
     if on_start is not None:
         on_start()
-    adam = optimisers.make(optimizer, vae, value(lr))
+    ascent = optimisers.make(optimizer, vae, value(lr))
     settings = _settings(vae, objective, data, epochs, batch_size, lr, seed, options)
-    folder = None if out is None else RunWriter(Path(out), vae, adam, settings, resume)
+    folder = None if out is None else RunWriter(Path(out), vae, ascent, settings, resume)
     with seeding.seeded(seed), flushed_denormals(), stop_request() as stop:
-        position, best = (folder.read() if folder and resume else None) or (Position(), None)
-        if position.epoch > epochs:
-            raise InputError(f"the run in {out} has {position.epoch} epochs already: give more than that, not {epochs}")
+        position, best = _beginning(folder, resume, epochs)
         if folder:
             folder.start(config or {}, schema or Schema.of(data), position)
         history = History(position.records)
         started = time.monotonic() - position.seconds
         good = checkpoint.snapshot(vae)
         vae.train()
-        step = Step(vae, objective, data, adam, options, position.step, position.sums)
+        step = Step(vae, objective, data, ascent, options, position.step, position.sums)
+        size = min(batch_size * accumulate, len(data))
         with Progress(epochs * len(data), "rows", progress) as bar:
-            form = Form(compile, step, position, bar.line)
+            form = Form(compile, step, position, size, bar.line)
             while position.epoch < epochs and not _exhausted(position, patience) and not stop.asked():
-                for batch in _batches(data, batch_size * accumulate, seed, position):
-                    form(batch, math.ceil(epochs * len(data) / len(batch[0])))
+                for batch in _batches(data, size, seed, position):
+                    form(batch, epochs * len(data) // size)
                     now = _share(position, len(batch[0]), len(data), epochs)
                     step(batch, now, value(lr, now))
                     position.take(len(batch[0]))
@@ -146,8 +143,8 @@ def fit(
                 best = good if position.best_epoch == position.epoch else best
                 if folder:
                     folder.end_epoch(record, best, position)
-                if on_epoch is not None:
-                    on_epoch(record)
+                if on_epoch is not None and on_epoch(record) is True:
+                    break
                 step.start_epoch()
             bar.update(
                 position.epoch * len(data) + position.rows,
@@ -162,6 +159,30 @@ def fit(
     _close(history, position, objective, len(data), epochs, stop.asked())
     history.notes += form.notes
     return history
+
+
+def _options(
+    vae: VAE, optimizer: str | Factory, clip: float | None, accumulate: int, ema: float | None, precision: str,
+    compile: Compile | str,
+) -> Options:  # fmt: skip
+    """How steps are done, checked, with the model in their precision."""
+    options = Options(optimizer, clip, accumulate, ema, resolve(precision, reference(vae), AUTO_PRECISION))
+    require_options(options)
+    if compile not in ("auto", True, False):
+        raise InputError(f"compile is 'auto', True or False, not {compile!r}")
+    if precision != "auto":
+        vae.to(dtype_of(options.precision))
+    return options
+
+
+def _beginning(folder: RunWriter | None, resume: bool, epochs: int) -> tuple[Position, Weights | None]:
+    """Where the run starts, and its best weights so far: those of the folder's checkpoint, if it is resumed."""
+    position, best = (folder.read() if folder and resume else None) or (Position(), None)
+    if folder and position.epoch > epochs:
+        raise InputError(
+            f"the run in {folder.path} has {position.epoch} epochs already: give more than that, not {epochs}"
+        )
+    return position, best
 
 
 def _settings(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from reparam import seeding
 from reparam.data import Dataset
-from reparam.engine import compile_graph, products
+from reparam.engine import Uncompilable, compile_graph, products
 from reparam.errors import InputError
 from reparam.evaluate.bounds import finite_kl
 from reparam.objectives import Objective
@@ -98,7 +98,8 @@ class Step:
         """Forget the sums; and the compiled step, where modules or objective have been changed since it was made."""
         self.tally.zero_()
         if self.graph is not None and self.graph.identity != _identity(self.vae, self.objective):
-            self.compile(self.graph.example)
+            with suppress(Uncompilable):  # eager, then
+                self.compile(self.graph.example)
 
     def averaged(self) -> AbstractContextManager[None]:
         """Inside the block the weights are those to validate and to keep."""
