@@ -6,7 +6,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check lint types layers pytest format slow clean
+.PHONY: demo test check lint types layers pytest format slow bench-smoke clean
 
 demo: $(VENV)/.demo
 	$(BIN)/reparam demo --out demo
@@ -35,6 +35,10 @@ format: $(VENV)/.dev
 # The published sizes on MNIST: make slow DATA=folder-with-the-four-idx-files
 slow: $(VENV)/.dev
 	REPARAM_MNIST=$(DATA) $(BIN)/pytest -m slow -s
+
+# Whether the bench runs: its ratios are printed, and nothing depends on them.
+bench-smoke: $(VENV)/.dev
+	$(BIN)/reparam bench --quick
 
 # One environment, two depths: what the demo needs, and what the tests need on top.
 $(VENV)/.made: 

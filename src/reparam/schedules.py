@@ -9,6 +9,9 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
 
 from reparam.errors import InputError
 
@@ -28,7 +31,7 @@ class Schedule(ABC):
 Weight = float | Schedule
 
 
-def value(weight: Weight, progress: float = 1.0) -> float:
+def value(weight: Weight | Tensor, progress: float = 1.0) -> Any:
     """The weight at this moment of the run, or at its end; a number is the same at all of them.
 
     A tensor of one number, which stands for the number in a compiled step, is left as it is.

@@ -56,7 +56,10 @@ class Case:
     def hand_written(self) -> HandWritten:
         """The same model in plain torch, with the layers of the library's networks."""
         model = self.vae()
-        return HandWritten(model.posterior.net, model.likelihood.net, self.k)
+        encoder, decoder = model.posterior.net, model.likelihood.net
+        assert isinstance(encoder, nn.Module)
+        assert isinstance(decoder, nn.Module)
+        return HandWritten(encoder, decoder, self.k)
 
     def products(self, rows: int) -> list[tuple[int, int, int]]:
         """(m, n, k) of every matrix product of a step on so many rows; empty for convolutions."""

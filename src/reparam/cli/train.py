@@ -191,7 +191,8 @@ def threads_for(vae: VAE, batch_size: int) -> int:
 
 def compile_of(text: str) -> str | bool:
     """What ``--compile`` says."""
-    found = {"auto": "auto", "true": True, "false": False}.get(text.lower())
+    choices: dict[str, str | bool] = {"auto": "auto", "true": True, "false": False}
+    found = choices.get(text.lower())
     if found is None:
         raise InputError(f"--compile is auto, true or false, not {text!r}")
     return found

@@ -110,6 +110,7 @@ class Dataset:
             x = self.grey(x, like)
             return (x >= 0.5).to(x.dtype) if self.binarize == "threshold" else x
         noise = self.noise(x) if noise is None else noise
+        assert noise is not None
         if x.is_floating_point():
             return (noise.to(like.device) < self.grey(x, like)).to(like.dtype)
         # an int16 is one of 65536 equal cells of the line; its middle falls under p with probability p to 2^-17

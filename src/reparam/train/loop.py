@@ -98,9 +98,7 @@ def fit(
         NonFiniteError: at the first step whose loss is not finite; the weights are those of the last epoch's start.
         RunFolderError: if ``out`` holds a run already and ``resume`` is not asked for, or holds another run.
     """
-    objective = ELBO() if objective is None else objective
-    if not isinstance(objective, Objective):
-        raise TypeError(f"objective must be one of reparam.objectives, not {type(objective).__name__}")
+    objective = _objective(objective)
     check_options(epochs=epochs, batch_size=batch_size, lr=lr, patience=patience, seed=seed)
     options = _options(vae, optimizer, clip, accumulate, ema, precision, compile)
     data, held = split(as_dataset(x, contexts), validation, seed)
@@ -111,9 +109,7 @@ def fit(
     settings = _settings(vae, objective, data, epochs, batch_size, lr, seed, options)
     folder = None if out is None else RunWriter(Path(out), vae, ascent, settings, resume)
     with seeding.seeded(seed), flushed_denormals(), stop_request() as stop:
-        position, best = _beginning(folder, resume, epochs)
-        if folder:
-            folder.start(config or {}, schema or Schema.of(data), position)
+        position, best = _begin(folder, resume, epochs, config or {}, schema or Schema.of(data))
         history = History(position.records)
         started = time.monotonic() - position.seconds
         good = checkpoint.snapshot(vae)
@@ -146,19 +142,18 @@ def fit(
                 if on_epoch is not None and on_epoch(record) is True:
                     break
                 step.start_epoch()
-            bar.update(
-                position.epoch * len(data) + position.rows,
-                history.summary(position.epoch, epochs),
-                force=True,
-            )
+            bar.update(position.epoch * len(data) + position.rows, history.summary(position.epoch, epochs), force=True)
         if folder:
             folder.save(best, position)
-    if best is not None:
-        vae.load_state_dict(best)
-    vae.eval()
-    _close(history, position, objective, len(data), epochs, stop.asked())
-    history.notes += form.notes
+    _close(vae, best, history, position, objective, len(data), epochs, stop.asked(), form.notes)
     return history
+
+
+def _objective(given: Any) -> Objective:
+    objective = ELBO() if given is None else given
+    if not isinstance(objective, Objective):
+        raise TypeError(f"objective must be one of reparam.objectives, not {type(objective).__name__}")
+    return objective
 
 
 def _options(
@@ -175,13 +170,18 @@ def _options(
     return options
 
 
-def _beginning(folder: RunWriter | None, resume: bool, epochs: int) -> tuple[Position, Weights | None]:
+def _begin(
+    folder: RunWriter | None, resume: bool, epochs: int, config: dict[str, Any], schema: Schema
+) -> tuple[Position, Weights | None]:
     """Where the run starts, and its best weights so far: those of the folder's checkpoint, if it is resumed."""
-    position, best = (folder.read() if folder and resume else None) or (Position(), None)
-    if folder and position.epoch > epochs:
+    if folder is None:
+        return Position(), None
+    position, best = (folder.read() if resume else None) or (Position(), None)
+    if position.epoch > epochs:
         raise InputError(
             f"the run in {folder.path} has {position.epoch} epochs already: give more than that, not {epochs}"
         )
+    folder.start(config, schema, position)
     return position, best
 
 
@@ -267,15 +267,19 @@ def _end_epoch(
 
 
 def _close(
-    history: History, position: Position, objective: Objective, rows: int, epochs: int, interrupted: bool
-) -> None:
-    """How training ended."""
+    vae: VAE, best: Weights | None, history: History, position: Position, objective: Objective, rows: int,
+    epochs: int, interrupted: bool, notes: list[str],
+) -> None:  # fmt: skip
+    """Leave the best weights in the model, ready for use, and say how training ended."""
+    if best is not None:
+        vae.load_state_dict(best)
+    vae.eval()
     history.best_epoch = position.best_epoch
     if interrupted:
         history.stopped = "interrupted"
     elif position.epoch < epochs:
         history.stopped = "early"
-    history.notes = warn_of_shortfalls(objective, _share(position, 0, rows, epochs))
+    history.notes = warn_of_shortfalls(objective, _share(position, 0, rows, epochs)) + notes
 
 
 def _share(position: Position, more: int, rows: int, epochs: int) -> float:

@@ -130,7 +130,7 @@ class Step:
             loss.backward()
             self.halt.logical_or_(loss.detach().isfinite().logical_not_())
             sums = more + sums
-        parameters = [p for p in self.parameters if p.grad is not None]
+        parameters: list[Tensor] = [p for p in self.parameters if p.grad is not None]
         self._update(parameters, [p.grad for p in parameters if p.grad is not None], lr)
         self.tally.add_(torch.where(self.halt > 0, 0.0, sums))
         self.good.add_(1 - self.halt)
