@@ -15,7 +15,7 @@ from reparam.vae import VAE
 
 @dataclass(frozen=True)
 class Case:
-    """One line of the table: ``rows`` make a round of it."""
+    """One line of the table: ``rows`` make a round of it, ``few`` of them one of what goes row by row."""
 
     name: str
     shape: tuple[int, ...]
@@ -25,6 +25,7 @@ class Case:
     batch: int = 128
     k: int = 1
     rows: int = 8192
+    few: int = 16
     evaluation: bool = False
 
     @property
@@ -83,6 +84,6 @@ _ALL = (
     Case("conv-28", (28, 28), 20, channels=(32, 64), rows=1024),
     Case("conv-64", (3, 64, 64), 32, channels=(32, 64, 128, 256), rows=256),
     Case("iwae-50", (784,), 50, hidden=(200, 200), batch=100, k=50, rows=400),
-    Case("importance", (784,), 20, hidden=(400,), k=5000, rows=16, evaluation=True),
+    Case("importance", (784,), 20, hidden=(400,), k=5000, rows=1000, evaluation=True),
 )
 CASES: dict[str, Case] = {case.name: case for case in _ALL}

@@ -20,6 +20,7 @@ from reparam.evaluate import log_likelihood
 from reparam.train import fit
 
 Round = Callable[[], object]
+_ROW_BY_ROW = "row by row"
 
 
 def measure(case: Case, compiled: bool, precision: str, rounds: int) -> dict[str, Any]:
@@ -38,9 +39,12 @@ def measure(case: Case, compiled: bool, precision: str, rounds: int) -> dict[str
     own = _evaluate if case.evaluation else _train
     own(case, x, compiled, precision, rounds + 1, seconds["reparam"], beside)
     kept = {name: times[1 : rounds + 1] for name, times in seconds.items()}
-    rates = {name: case.rows / statistics.median(times) for name, times in kept.items()}
+    rows = {name: case.few if name == _ROW_BY_ROW else case.rows for name in kept}
+    rates = {name: rows[name] / statistics.median(times) for name, times in kept.items()}
     ratios = {
-        name: statistics.median(theirs / ours for theirs, ours in zip(times, kept["reparam"], strict=True))
+        name: statistics.median(
+            theirs / rows[name] * case.rows / ours for theirs, ours in zip(times, kept["reparam"], strict=True)
+        )
         for name, times in kept.items()
         if name != "reparam"
     }
@@ -91,7 +95,7 @@ def _others(case: Case, x: Tensor) -> dict[str, Round]:
     torch.manual_seed(0)
     if case.evaluation:
         model = case.hand_written()
-        return {"row by row": lambda: model.importance(x, case.k)}
+        return {_ROW_BY_ROW: lambda: model.importance(x[: case.few], case.k)}
     found: dict[str, Round] = {
         "dataloader": hand.dataloader(case.hand_written(), x, case.batch),
         "fast eager": hand.fast(case.hand_written(), x, case.batch),
