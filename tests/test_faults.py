@@ -73,9 +73,9 @@ def test_a_checkpoint_is_written_within_an_epoch_when_it_is_due(tmp_path, monkey
 
 def _interrupted(folder: Path, monkeypatch, steps: int = 50) -> None:
     """A run that was stopped after so many steps, with a checkpoint of each step."""
-    from reparam.train import loop
+    from reparam.train.step import Step
 
-    real, count = loop._step, [0]
+    real, count = Step.__call__, [0]
 
     def step(*a):
         count[0] += 1
@@ -84,7 +84,7 @@ def _interrupted(folder: Path, monkeypatch, steps: int = 50) -> None:
         return real(*a)
 
     with monkeypatch.context() as patch:
-        patch.setattr(loop, "_step", step)
+        patch.setattr(Step, "__call__", step)
         with pytest.raises(KeyboardInterrupt):
             killed.train(folder)
 

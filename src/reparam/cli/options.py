@@ -101,7 +101,19 @@ class TrainOptions:
 
     epochs: int = option(50, "passes over the data, at most", group="training")
     batch_size: int = option(128, "rows in a step", group="training")
-    lr: float = option(1e-3, "learning rate of Adam", group="training")
+    lr: float = option(1e-3, "learning rate", group="training")
+    optimizer: str = option("adam", "adam, adamw, adamax, nadam, radam, rmsprop, adagrad or sgd", group="training")
+    clip: float | None = option(None, "the largest norm of the gradient; unlimited unless given", group="training")
+    accumulate: int = option(1, "batches for one step, taken one after the other", group="training")
+    ema: float | None = option(
+        None, "decay of an average of the weights, such as 0.999, to be validated and kept", group="training"
+    )
+    compile: str = option(
+        "auto", "auto (where the run is long enough), true or false: one compiled graph for a step", group="training"
+    )
+    precision: str = option(
+        "auto", "of matrix products: auto, float32, bfloat16 (where hardware has it) or float64", group="training"
+    )
     validation: float = option(
         0.05, "share of the rows held out to choose the best epoch; 0 holds out none", group="training"
     )
@@ -233,6 +245,18 @@ class DoctorOptions:
     threads: int | None = option(None, "threads of torch; all cores unless given")
 
 
+@dataclass
+class BenchOptions:
+    """Time the library on this machine, beside loops written by hand and other libraries that are installed."""
+
+    json: bool = option(False, "print one JSON object")
+    quick: bool = option(False, "one case and two rounds: whether it runs, not how fast")
+    cases: str | None = option(None, "mlp-128, mlp-1024, conv-28, conv-64, iwae-50, importance; all unless given")
+    rounds: int | None = option(None, "alternating rounds of which medians are taken: 7, or 2 if quick")
+    form: str | None = option(None, "one form in this process: eager-float32, compiled-bfloat16, ...")
+    threads: int | None = option(None, "threads of torch; all cores unless given")
+
+
 # command: (its options, the module of its work)
 COMMANDS: dict[str, tuple[type, str]] = {
     "demo": (DemoOptions, "reparam.cli.demo"),
@@ -246,4 +270,5 @@ COMMANDS: dict[str, tuple[type, str]] = {
     "decode": (DecodeOptions, "reparam.cli.generate"),
     "reconstruct": (ReconstructOptions, "reparam.cli.generate"),
     "score": (ScoreOptions, "reparam.cli.evaluate"),
+    "bench": (BenchOptions, "reparam.cli.bench"),
 }

@@ -250,6 +250,15 @@ def threads_for(vae: VAE, batch_size: int) -> int:
     return 1 if work < _SMALL_STEP else torch.get_num_threads()
 
 
+def compile_of(text: str) -> str | bool:
+    """What ``--compile`` says."""
+    choices: dict[str, str | bool] = {"auto": "auto", "true": True, "false": False}
+    found = choices.get(text.lower())
+    if found is None:
+        raise InputError(f"--compile is auto, true or false, not {text!r}")
+    return found
+
+
 def objective_of(plan: TrainOptions) -> Objective:
     """The objective of these options."""
     k = 1 if plan.k is None else plan.k
@@ -273,9 +282,10 @@ def _train(
     share = plan.validation or None
     history = fit(
         vae, data, objective=objective, epochs=plan.epochs, batch_size=plan.batch_size, lr=plan.lr, seed=plan.seed,
-        validation=share, patience=plan.patience if share else None, out=folder, resume=resume, schema=schema,
-        config={"options": asdict(plan)}, progress=True, on_start=on_start, retries=plan.retries,
-        checkpoint_seconds=plan.checkpoint_seconds,
+        validation=share, patience=plan.patience if share else None, compile=compile_of(plan.compile),
+        precision=plan.precision, optimizer=plan.optimizer, clip=plan.clip, accumulate=plan.accumulate, ema=plan.ema,
+        out=folder, resume=resume, schema=schema, config={"options": asdict(plan)}, progress=True, on_start=on_start,
+        retries=plan.retries, checkpoint_seconds=plan.checkpoint_seconds,
     )  # fmt: skip
     if history.stopped == "interrupted":
         say(f"interrupted; {folder} holds the best weights so far; go on with: reparam resume {folder}")

@@ -32,6 +32,7 @@ from reparam.distributions.noise import centre, element_support, from_standard_n
 from reparam.distributions.ordered import Ordered
 from reparam.distributions.quantized import Codewords, Quantized, code_vectors
 from reparam.distributions.sphere import SphereUniform, VonMisesFisher, sphere
+from reparam.distributions.vectors import vector
 
 __all__ = [
     "Affine",
@@ -84,6 +85,7 @@ __all__ = [
     "relax",
     "sphere",
     "unwrap",
+    "vector",
 ]
 
 del _kl

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.distributions import Distribution, Independent
 
 from reparam.conditional import Conditional, apply_to_rows
+from reparam.distributions import vector
 from reparam.errors import InputError, nearest
 from reparam.numerics import scale_from_log
 
@@ -53,7 +54,7 @@ def read(likelihood: Likelihood | Any, net: nn.Module, z: Tensor, c: Sequence[Te
     if split < 0:
         raise InputError(f"{type(likelihood).__name__} needs a context of its own, behind those of the net; got none")
     elements = likelihood.elements(apply_to_rows(net, z, *c[:split]), lead, *c[split:])
-    return Independent(elements, len(elements.batch_shape) - lead, validate_args=False)
+    return vector(elements, len(elements.batch_shape) - lead)
 
 
 def channels(parameters: Tensor, lead: int, count: int, what: str) -> tuple[Tensor, ...]:
