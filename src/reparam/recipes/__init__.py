@@ -11,6 +11,16 @@ Their further ``options`` are those of ``vae``. ``RECIPES`` lists them by name.
 from collections.abc import Callable
 
 from reparam.recipes.base import NETWORKS, autoencoder, vae
+from reparam.recipes.choices import (
+    DISPERSED,
+    OBJECTIVES,
+    SCALED,
+    data_options,
+    objective_name,
+    objective_of,
+    recipe_choices,
+    samples_of,
+)
 from reparam.recipes.codes import OPTIONS, POSTERIORS, PRIORS, Latent, draw_rows, latent_options
 from reparam.recipes.conditional import cvae, invariant_vae
 from reparam.recipes.families import LIKELIHOODS, LOGARITHMIC, STANDARDIZED
@@ -46,13 +56,16 @@ RECIPES = {recipe.__name__: recipe for recipe in _ALL}
 
 __all__ = [
     "CHOICES",
+    "DISPERSED",
     "LIKELIHOODS",
     "LOGARITHMIC",
     "NETWORKS",
+    "OBJECTIVES",
     "OPTIONS",
     "POSTERIORS",
     "PRIORS",
     "RECIPES",
+    "SCALED",
     "STANDARDIZED",
     "Latent",
     "Recipe",
@@ -63,6 +76,7 @@ __all__ = [
     "capacity_vae",
     "ciwae",
     "cvae",
+    "data_options",
     "dip_vae",
     "draw_rows",
     "flow_prior_vae",
@@ -78,10 +92,14 @@ __all__ = [
     "miwae",
     "mixture_vae",
     "nb_vae",
+    "objective_name",
+    "objective_of",
     "piwae",
     "rae",
+    "recipe_choices",
     "renyi_vae",
     "reweighted_wake_sleep",
+    "samples_of",
     "svae",
     "vae",
     "vamp_vae",

@@ -2,9 +2,11 @@
 
 from reparam.train import checkpoint
 from reparam.train.history import History
-from reparam.train.loop import fit
+from reparam.train.loop import adam, fit
 from reparam.train.prior import fit_prior
-from reparam.train.process import keep_freed_memory
+from reparam.train.process import keep_freed_memory, threads, threads_for
 from reparam.train.progress import Progress
 
-__all__ = ["History", "Progress", "checkpoint", "fit", "fit_prior", "keep_freed_memory"]
+__all__ = [
+    "History", "Progress", "adam", "checkpoint", "fit", "fit_prior", "keep_freed_memory", "threads", "threads_for",
+]  # fmt: skip

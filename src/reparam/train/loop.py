@@ -54,6 +54,7 @@ def fit(  # noqa: PLR0912, PLR0915 (the whole of training, to be read from top t
     checkpoint_seconds: float = 60.0,
     on_start: Callable[[], None] | None = None,
     on_epoch: Callable[[dict[str, Any]], None] | None = None,
+    optimizer: torch.optim.Optimizer | None = None,
 ) -> History:
     """Train the model in place, by Adam on minibatches in random order, and return what happened.
 
@@ -79,7 +80,8 @@ def fit(  # noqa: PLR0912, PLR0915 (the whole of training, to be read from top t
 
     ``seed`` decides the order of rows and all noise; the caller's generators are left as they were.
     ``progress`` None shows progress on terminals; ``on_start`` is called when data and model have been accepted and
-    nothing is written yet, ``on_epoch`` with each epoch's record.
+    nothing is written yet, ``on_epoch`` with each epoch's record. ``optimizer`` is a fresh :func:`adam` unless given:
+    one that is kept between calls goes on with its moments, for data that come in pieces.
 
     Raises:
         InputError: for data or options that cannot be used, before anything is written.
@@ -101,7 +103,7 @@ def fit(  # noqa: PLR0912, PLR0915 (the whole of training, to be read from top t
     check_data(vae, objective, data, held)
     if on_start is not None:
         on_start()
-    optimizer = torch.optim.Adam(vae.parameters(), lr=value(lr), fused=True)
+    optimizer = adam(vae) if optimizer is None else optimizer
     settings = _settings(vae, objective, data, epochs, batch_size, lr, seed)
     folder = None if out is None else RunWriter(Path(out), vae, optimizer, settings, resume, checkpoint_seconds)
     if folder:
@@ -163,6 +165,11 @@ def fit(  # noqa: PLR0912, PLR0915 (the whole of training, to be read from top t
     vae.eval()
     _close(history, position, objective, len(data), epochs, stop.asked())
     return history
+
+
+def adam(vae: VAE) -> torch.optim.Adam:
+    """The optimiser of :func:`fit`, which sets its learning rate at each step."""
+    return torch.optim.Adam(vae.parameters(), fused=True)
 
 
 def _settings(
