@@ -55,7 +55,8 @@ _NAMES = {
 
 __all__ = [
     "VAE", "Conditional", "Dataset", "Draw", "VariationalAutoencoder", "__version__", "data", "distributions",
-    "evaluate", "fit", "fit_prior", "likelihoods", "load", "networks", "objectives", "plots", "posteriors", "priors", "recipes", "save", "schedules",
+    "evaluate", "fit", "fit_prior", "likelihoods", "load", "networks", "objectives", "plots", "posteriors", "priors",
+    "recipes", "save", "schedules",
 ]  # fmt: skip
 
 

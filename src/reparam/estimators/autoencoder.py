@@ -18,7 +18,7 @@ from reparam.evaluate.draws import evaluating
 from reparam.objectives import Objective
 from reparam.posteriors import Point
 from reparam.train import adam, fit, threads, threads_for
-from reparam.vae import VAE, reference
+from reparam.vae import reference
 
 require("sklearn", "sklearn", "VariationalAutoencoder")
 from sklearn.base import (  # noqa: E402 (after the error that names the extra)
@@ -49,10 +49,11 @@ class VariationalAutoencoder(SafeState, ClassNamePrefixFeaturesOutMixin, Transfo
     ----------
     latent_dim : int
         Dimensions of a code z.
-    likelihood : str
-        p(x|z), a name of ``rp.recipes.LIKELIHOODS``, or "auto": by the values of X "bernoulli" (0 and 1),
-        "continuous_bernoulli" (between 0 and 1), "negative_binomial" (whole numbers from 0 whose variance is above
-        their mean) or "gaussian"; ``likelihood_`` and ``likelihood_reason_`` say which and why.
+    likelihood : str or sequence of str
+        p(x|z), a name of ``rp.recipes.LIKELIHOODS``, one such name for each column, or "auto": by the values of X
+        "bernoulli" (0 and 1), "continuous_bernoulli" (between 0 and 1), "negative_binomial" (whole numbers from 0 whose
+        variance is above their mean) or "gaussian", with "bernoulli" for columns of 0 and 1 among real ones.
+        ``likelihood_`` and ``likelihood_reason_`` say which and why.
     posterior, prior : str
         q(z|x) and p(z), names of ``rp.recipes.POSTERIORS`` and ``PRIORS``. A prior of None goes with the posterior.
     recipe : str or None
@@ -92,8 +93,10 @@ class VariationalAutoencoder(SafeState, ClassNamePrefixFeaturesOutMixin, Transfo
     ----------
     vae_ : VAE
         The model, for everything else that reparam does with one.
-    likelihood_, likelihood_reason_ : str
-        The likelihood and why it was chosen.
+    likelihood_ : str or tuple of str
+        The likelihood, or that of each column.
+    likelihood_reason_ : str
+        Why it was chosen.
     history_ : History
         The epochs of the last training.
     n_features_in_, feature_names_in_
@@ -104,7 +107,7 @@ class VariationalAutoencoder(SafeState, ClassNamePrefixFeaturesOutMixin, Transfo
         self,
         latent_dim: int = 10,
         *,
-        likelihood: str = "auto",
+        likelihood: str | Sequence[str] = "auto",
         posterior: str = "diagonal",
         prior: str | None = None,
         recipe: str | None = None,
@@ -113,11 +116,11 @@ class VariationalAutoencoder(SafeState, ClassNamePrefixFeaturesOutMixin, Transfo
         objective: str | Objective = "auto",
         k: int | None = None,
         beta: float = 1.0,
-        epochs: int = 200,
+        epochs: int = 500,
         batch_size: int = 128,
-        lr: float = 1e-3,
+        lr: float = 3e-3,
         validation: float = 0.1,
-        patience: int | None = 20,
+        patience: int | None = 30,
         codes: str = "mean",
         score_method: str = "auto",
         score_k: int | None = 1000,
@@ -199,9 +202,10 @@ class VariationalAutoencoder(SafeState, ClassNamePrefixFeaturesOutMixin, Transfo
         check_is_fitted(self)
         z = np.asarray(X, dtype=reference(self.vae_).numpy().dtype)
         if z.ndim != 2 or z.shape[1] != self._n_features_out or not np.isfinite(z).all():
+            more = "" if np.isfinite(z).all() else " and are not all finite"
             raise InputError(
-                f"codes are finite numbers of shape (rows, {self._n_features_out}), as transform gives them; these have "
-                f"shape {z.shape}" + ("" if np.isfinite(z).all() else " and are not all finite")
+                f"codes are finite numbers of shape (rows, {self._n_features_out}), as transform gives them; these "
+                f"have shape {z.shape}{more}"
             )
         return self._by_parts(torch.tensor(z), self.vae_.decode)
 
@@ -222,7 +226,7 @@ class VariationalAutoencoder(SafeState, ClassNamePrefixFeaturesOutMixin, Transfo
         return self.log_likelihood(X).value
 
     def log_likelihood(self, X: Any) -> evaluate.Estimate:
-        """log p(x) with all that is known of the estimate: its standard error, method, k, and how good its weights were."""
+        """log p(x) with all that is known of the estimate: standard error, method, k, and how good its weights were."""
         check_is_fitted(self)
         method = self.score_method
         if method == "auto":
@@ -280,7 +284,8 @@ class VariationalAutoencoder(SafeState, ClassNamePrefixFeaturesOutMixin, Transfo
         self.likelihood_, self.likelihood_reason_ = choice
         self.vae_, self._objective, self.seed_ = made.vae, made.objective, seed
         self._made_of = {name: getattr(self, name) for name in _MODEL}
-        self._trainings, self._moments = 0, {}
+        self._trainings = 0
+        self._moments: dict[str, Tensor] = {}
 
     def _check_same_model(self) -> None:
         for name, was in self._made_of.items():

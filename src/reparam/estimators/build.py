@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -9,46 +10,72 @@ import torch
 
 from reparam import recipes, seeding
 from reparam.data import Dataset, Source, infer
-from reparam.errors import InputError, nearest
+from reparam.errors import InputError
 from reparam.objectives import Objective
 from reparam.recipes import Recipe
+from reparam.recipes.codes import known
 from reparam.train.checks import split
 
 _EXACT = float(1 << 53)  # up to here float64 holds every whole number
 
 
-class Choice(NamedTuple):
-    """A likelihood by name, and a sentence that says why."""
+_ENDS = 0.1  # of the values of a column between 0 and 1, at 0 or 1: more are black and white, fewer a scaled column
+Likelihood = str | tuple[str, ...]
 
-    likelihood: str
+
+class Choice(NamedTuple):
+    """A likelihood by name, or one name for each column, and a sentence that says why."""
+
+    likelihood: Likelihood
     reason: str
 
 
-def choose_likelihood(x: np.ndarray, asked: str) -> Choice:
+def choose_likelihood(x: np.ndarray, asked: str | Sequence[str]) -> Choice:
     """The likelihood asked for, or for "auto" the one that the values of ``x`` (N, D) call for.
 
     Raises:
         InputError: for an unknown name.
     """
-    if asked == "auto":
-        whole = bool((np.abs(x) < _EXACT).all()) and bool((x == np.rint(x)).all())
-        _, likelihood, notes = infer(Source(x.astype(np.int64) if whole else x, "X"))
-        return Choice(likelihood, notes[-1])
-    if asked not in recipes.LIKELIHOODS:
-        raise InputError(f"unknown likelihood {asked!r}: {nearest(str(asked), ('auto', *recipes.LIKELIHOODS))}")
-    return Choice(asked, f"likelihood {asked}: as asked for")
+    if not isinstance(asked, str):
+        return Choice(tuple(asked), "a likelihood for each column, as asked for")
+    if asked != "auto":
+        known(asked, ("auto", *recipes.LIKELIHOODS), "likelihood")
+        return Choice(asked, f"likelihood {asked}: as asked for")
+    scaled = _scaled(x)
+    whole = bool((np.abs(x) < _EXACT).all()) and bool((x == np.rint(x)).all())
+    columns = [str(i) for i in range(x.shape[1])] if scaled else None  # a table, whatever its range
+    _, likelihood, notes = infer(Source(x.astype(np.int64) if whole else x, "X", columns=columns))
+    binary = ((x == 0) | (x == 1)).all(0)
+    if likelihood == "gaussian" and binary.any():
+        names = tuple("bernoulli" if b else likelihood for b in binary)
+        return Choice(names, f"likelihood bernoulli for {binary.sum()} columns of 0 and 1, gaussian for the others")
+    return Choice(likelihood, notes[-1] + (", which run from 0 to 1 as scaled columns do" if scaled else ""))
 
 
-def build(params: dict[str, Any], likelihood: str, data: Dataset, dtype: torch.dtype, seed: int) -> Recipe:
+def _scaled(x: np.ndarray) -> bool:
+    """Whether columns were scaled to run from 0 to 1: each touches both ends, and those that are not binary seldom.
+
+    Their values beyond the rows at hand may lie outside, and no likelihood of the unit interval would take them.
+    """
+    rest = x[:, ~((x == 0) | (x == 1)).all(0)]
+    if rest.size == 0 or not ((rest.min(0) == 0) & (np.abs(rest.max(0) - 1) < 1e-6)).all():
+        return False
+    return bool((((rest == 0) | (np.abs(rest - 1) < 1e-6)).mean(0) <= np.maximum(_ENDS, 2 / len(x))).all())
+
+
+def build(params: dict[str, Any], likelihood: Likelihood, data: Dataset, dtype: torch.dtype, seed: int) -> Recipe:
     """The model of these parameters for these data, with weights that the seed decides, and its objective.
 
     Raises:
         InputError: for parameters that make no model.
     """
     further = dict(params["options"] or {})
-    scales = {n: further.pop(n) for n in ("scale", "dispersion") if n in further}
-    details = recipes.data_options(likelihood, data, **scales, dtype=dtype) | further
-    details |= {"likelihood": likelihood, "hidden": params["hidden"], **latents(params)}
+    if isinstance(likelihood, str):
+        scales = {n: further.pop(n) for n in ("scale", "dispersion") if n in further}
+        details = {"likelihood": likelihood, **recipes.data_options(likelihood, data, **scales, dtype=dtype)}
+    else:
+        details = recipes.by_column(likelihood, data, dtype)
+    details |= {**further, "hidden": params["hidden"], **latents(params)}
     with seeding.seeded(seed):
         if details.get("prior") == "vamp" and not isinstance(details.get("pseudo_inputs"), torch.Tensor):
             rows = split(data, params["validation"] or None, seed)[0]
@@ -72,8 +99,7 @@ def latents(params: dict[str, Any]) -> dict[str, str | None]:
         "prior": given["prior"],
         "likelihood": None if params["likelihood"] == "auto" else params["likelihood"],
     }
-    if params["recipe"] not in recipes.RECIPES:
-        raise InputError(f"unknown recipe {params['recipe']!r}: {nearest(str(params['recipe']), recipes.RECIPES)}")
+    known(params["recipe"], recipes.RECIPES, "recipe")
     own = (params["objective"], params["k"], params["beta"]) != ("auto", None, 1.0)
     chosen = recipes.recipe_choices(params["recipe"], own, asked)
     return {**given, **{n: v for n, v in chosen.items() if n in given}}

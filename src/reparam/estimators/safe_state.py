@@ -22,7 +22,8 @@ class SafeState:
 
     def __getstate__(self) -> dict[str, Any]:
         state: dict[str, Any] = {}
-        for name, value in super().__getstate__().items():  # type: ignore[misc, union-attr] # that of BaseEstimator
+        given: Any = super().__getstate__()
+        for name, value in given.items():
             if isinstance(value, VAE):
                 state[_MODEL + name] = to_bytes(value)
             elif isinstance(value, dict) and value and all(isinstance(v, Tensor) for v in value.values()):

@@ -22,8 +22,9 @@ from reparam.recipes.choices import (
     samples_of,
 )
 from reparam.recipes.codes import OPTIONS, POSTERIORS, PRIORS, Latent, draw_rows, latent_options
+from reparam.recipes.columns import by_column
 from reparam.recipes.conditional import cvae, invariant_vae
-from reparam.recipes.families import LIKELIHOODS, LOGARITHMIC, STANDARDIZED
+from reparam.recipes.families import LIKELIHOODS, LOGARITHMIC, STANDARDIZED, Family
 from reparam.recipes.hierarchies import hierarchy, ladder_vae
 from reparam.recipes.latents import flow_prior_vae, iaf_vae, mixture_vae, nb_vae, svae, vamp_vae
 from reparam.recipes.papers import (
@@ -67,12 +68,14 @@ __all__ = [
     "RECIPES",
     "SCALED",
     "STANDARDIZED",
+    "Family",
     "Latent",
     "Recipe",
     "annealed_vae",
     "autoencoder",
     "beta_tc_vae",
     "beta_vae",
+    "by_column",
     "capacity_vae",
     "ciwae",
     "cvae",

@@ -89,21 +89,22 @@ def data_options(
     if likelihood in SCALED:
         options["scale"] = auto if scale == "auto" else scale
     if likelihood in STANDARDIZED and data.pixel_max is None:
-        return options | _standardisation(data.x, options["scale"], dtype)
+        return options | standardisation(data.x, options["scale"], dtype)
     if likelihood in ("categorical", "ordinal"):
         options["classes"] = max(2, int(data.x.max()) + 1)
     if likelihood.startswith("discretized_logistic") and data.pixel_max:
         options["levels"] = round(data.pixel_max) + 1
     if likelihood in DISPERSED:
         options["dispersion"] = auto if dispersion == "auto" else dispersion
-    return options | {"mean": _mean(data.x, dtype) / (data.pixel_max or 1.0)}
+    return options | {"mean": mean_of(data.x, dtype) / (data.pixel_max or 1.0)}
 
 
-def _mean(x: Tensor, dtype: torch.dtype, rows: int = 8192) -> Tensor:
+def mean_of(x: Tensor, dtype: torch.dtype, rows: int = 8192) -> Tensor:
+    """The mean datum."""
     return torch.stack([part.double().sum(0) for part in x.split(rows)]).sum(0).to(dtype) / len(x)
 
 
-def _standardisation(x: Tensor, scale: float | str, dtype: torch.dtype) -> dict[str, Any]:
+def standardisation(x: Tensor, scale: float | str, dtype: torch.dtype) -> dict[str, Any]:
     """Mean and standard deviation: of each column of a table, of all elements of an image. Constants keep scale 1."""
     y = x.double()
     dims = (0,) if x.dim() == 2 else tuple(range(x.dim()))
