@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -12,12 +13,13 @@ from torch import Tensor
 from reparam import evaluate, recipes, seeding
 from reparam.data import Dataset
 from reparam.errors import InputError, nearest, require
-from reparam.estimators.build import build, choose_likelihood
+from reparam.estimators.build import build, choose_likelihood, objective_of, warn_of_atoms
+from reparam.estimators.randomness import derived, seed_of
 from reparam.estimators.safe_state import SafeState
 from reparam.evaluate.draws import evaluating
 from reparam.objectives import Objective
 from reparam.posteriors import Point
-from reparam.train import adam, fit, threads, threads_for
+from reparam.train import adam, fit, moments, put_moments, threads, threads_for
 from reparam.vae import reference
 
 require("sklearn", "sklearn", "VariationalAutoencoder")
@@ -155,19 +157,23 @@ class VariationalAutoencoder(SafeState, ClassNamePrefixFeaturesOutMixin, Transfo
     def fit(self, X: Any, y: Any = None) -> VariationalAutoencoder:
         """Train on the rows of X (n_samples, n_features).
 
-        Ctrl-C ends training after the step at hand with KeyboardInterrupt; the estimator is then fitted.
+        Ctrl-C ends training after the step at hand with KeyboardInterrupt; the estimator is then fitted. A call that
+        raises anything else leaves the estimator as it was.
 
         Raises:
             InputError: a ValueError, for parameters or data that cannot be used.
             NonFiniteError: if training diverges, naming what to try.
         """
         again = bool(self.warm_start) and self.__sklearn_is_fitted__()
-        data = self._data(X, reset=not again, training=True)
-        if again:
-            self._check_same_model()
-        else:
-            self._start(data)
-        return self._train(data, self.epochs, self.validation or None)
+        params = self._params()
+        with self._as_it_was_unless_done():
+            data = self._data(X, reset=not again, training=True)
+            if again:
+                self._check_same_model(params)
+            else:
+                self._start(data, params)
+            self._train(data, params, params["epochs"], params["validation"] or None)
+        return self._unless_interrupted()
 
     def partial_fit(self, X: Any, y: Any = None) -> VariationalAutoencoder:
         """Train by one pass over the rows of X, a piece of the data; with what Adam has learned from those before.
@@ -178,12 +184,17 @@ class VariationalAutoencoder(SafeState, ClassNamePrefixFeaturesOutMixin, Transfo
             InputError: as ``fit``; also for a recipe whose weights change over a run, as pieces have no known end.
         """
         first = not self.__sklearn_is_fitted__()
-        data = self._data(X, reset=first, training=True)
-        if first:
-            self._start(data)
-        if self._objective.schedules():
-            raise InputError("the weights of this objective change over a run, and pieces have no known end: use fit")
-        return self._train(data, 1, None, keep=True)
+        params = self._params()
+        with self._as_it_was_unless_done():
+            data = self._data(X, reset=first, training=True)
+            if first:
+                self._start(data, params)
+            if self._objective(params).schedules():
+                raise InputError(
+                    "the weights of this objective change over a run, and pieces have no known end: use fit"
+                )
+            self._train(data, params, 1, None, keep=True)
+        return self._unless_interrupted()
 
     def transform(self, X: Any) -> np.ndarray:
         """The codes of the rows, (n_samples, latent dimensions): see ``codes``."""
@@ -191,7 +202,7 @@ class VariationalAutoencoder(SafeState, ClassNamePrefixFeaturesOutMixin, Transfo
         if self.codes not in ("mean", "sample"):
             raise InputError(f"unknown codes {self.codes!r}: {nearest(str(self.codes), ('mean', 'sample'))}")
         data = self._data(X)
-        return evaluate.encode(self.vae_, data, self.seed_, sample=self.codes == "sample").numpy()
+        return evaluate.encode(self.vae_, data, self.seed_, sample=self.codes == "sample").cpu().numpy()
 
     def inverse_transform(self, X: Any) -> np.ndarray:
         """The mean of p(x|z) for codes X (n_samples, latent dimensions), in the units of the data.
@@ -200,7 +211,7 @@ class VariationalAutoencoder(SafeState, ClassNamePrefixFeaturesOutMixin, Transfo
             InputError: for codes of another number of dimensions.
         """
         check_is_fitted(self)
-        z = np.asarray(X, dtype=reference(self.vae_).numpy().dtype)
+        z = np.asarray(X, dtype=self._dtype)
         if z.ndim != 2 or z.shape[1] != self._n_features_out or not np.isfinite(z).all():
             more = "" if np.isfinite(z).all() else " and are not all finite"
             raise InputError(
@@ -212,13 +223,14 @@ class VariationalAutoencoder(SafeState, ClassNamePrefixFeaturesOutMixin, Transfo
     def reconstruct(self, X: Any) -> np.ndarray:
         """The mean of p(x|z) at the code of each row, (n_samples, n_features), in the units of the data."""
         check_is_fitted(self)
-        x = self._data(X)
-        return self._by_parts(x.grey(x.x, reference(self.vae_)), self.vae_.reconstruct)
+        data = self._data(X)
+        self.vae_.check(data.x.to(reference(self.vae_)), columns=data.columns)
+        return self._by_parts(data.x, self.vae_.reconstruct)
 
     def score_samples(self, X: Any) -> np.ndarray:
         """log p(x) of each row, (n_samples,), in nats, by ``score_method`` with ``score_k`` samples."""
         check_is_fitted(self)
-        return self.log_likelihood(X).per_datum.to(reference(self.vae_).dtype).numpy()
+        return self.log_likelihood(X).per_datum.numpy().astype(self._dtype)
 
     def score(self, X: Any, y: Any = None) -> float:
         """The mean of ``score_samples``: log p(x) in nats per row."""
@@ -228,10 +240,11 @@ class VariationalAutoencoder(SafeState, ClassNamePrefixFeaturesOutMixin, Transfo
     def log_likelihood(self, X: Any) -> evaluate.Estimate:
         """log p(x) with all that is known of the estimate: standard error, method, k, and how good its weights were."""
         check_is_fitted(self)
-        method = self.score_method
+        data, params = self._data(X), self._params()
+        method = params["score_method"]
         if method == "auto":
             method = "prior" if isinstance(self.vae_.posterior, Point) else "importance"
-        return evaluate.log_likelihood(self.vae_, self._data(X), self.score_k, method, self.seed_)
+        return evaluate.log_likelihood(self.vae_, data, params["score_k"], method, self.seed_)
 
     def sample(self, n_samples: int = 1, *, random_state: Any = None) -> np.ndarray:
         """New rows from the model, (n_samples, n_features): z from p(z) and x from p(x|z).
@@ -242,12 +255,12 @@ class VariationalAutoencoder(SafeState, ClassNamePrefixFeaturesOutMixin, Transfo
             InputError: for n_samples below 1.
         """
         check_is_fitted(self)
-        seed = _seed(self.random_state if random_state is None else random_state)
+        seed = seed_of(self.random_state if random_state is None else random_state)
         if isinstance(n_samples, bool) or not isinstance(n_samples, int | np.integer) or n_samples < 1:
             raise InputError(f"n_samples must be a whole number of at least 1, not {n_samples!r}")
         sizes = [min(_ROWS, int(n_samples) - i) for i in range(0, int(n_samples), _ROWS)]
-        with seeding.seeded(_derived(seed, 0)), evaluating(self.vae_):
-            return torch.cat([self.vae_.sample(n) for n in sizes]).numpy()
+        with seeding.seeded(derived(seed, 0)), evaluating(self.vae_):
+            return torch.cat([self.vae_.sample(n) for n in sizes]).cpu().numpy()
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "vae_")
@@ -261,6 +274,16 @@ class VariationalAutoencoder(SafeState, ClassNamePrefixFeaturesOutMixin, Transfo
     def _n_features_out(self) -> int:
         return int(self.vae_.prior().event_shape[-1])
 
+    @property
+    def _dtype(self) -> str:
+        return str(reference(self.vae_).dtype).removeprefix("torch.")
+
+    def _params(self) -> dict[str, Any]:
+        """The parameters as Python's own numbers: a grid of numpy's arrays gives numpy's."""
+        params = {n: v.item() if isinstance(v, np.generic) else v for n, v in self.get_params(deep=False).items()}
+        hidden = params["hidden"]
+        return params | {"hidden": tuple(np.atleast_1d(hidden).tolist()) if hidden is not None else ()}
+
     def _data(self, X: Any, reset: bool = False, training: bool = False) -> Dataset:
         """X as data of the model, with the names of its columns for messages."""
         x = validate_data(
@@ -269,87 +292,66 @@ class VariationalAutoencoder(SafeState, ClassNamePrefixFeaturesOutMixin, Transfo
         names = getattr(self, "feature_names_in_", None)
         return Dataset(x, columns=None if names is None else [str(name) for name in names])
 
-    def _start(self, data: Dataset) -> None:
+    def _start(self, data: Dataset, params: dict[str, Any]) -> None:
         """A fresh model for these data."""
         if self.dtype not in ("auto", *_DTYPES):
             raise InputError(f"unknown dtype {self.dtype!r}: {nearest(str(self.dtype), ('auto', *_DTYPES))}")
         asked = recipes.CHOICES.get(str(self.recipe), {}).get("likelihood", self.likelihood)
-        choice = choose_likelihood(data.x.numpy(), asked)
-        seed = _seed(self.random_state)
-        made = build(
-            self.get_params(deep=False), choice.likelihood, data, _DTYPES.get(self.dtype, data.x.dtype), seed
-        )  # fmt: skip
+        choice, seed = choose_likelihood(data.x.numpy(), asked), seed_of(self.random_state)
+        made = build(params, choice.likelihood, data, _DTYPES.get(self.dtype, data.x.dtype), seed)
         if self.verbose:
             print(choice.reason)
+        warn_of_atoms(data, choice.likelihood, made.vae)
         self.likelihood_, self.likelihood_reason_ = choice
-        self.vae_, self._objective, self.seed_ = made.vae, made.objective, seed
-        self._made_of = {name: getattr(self, name) for name in _MODEL}
+        self.vae_, self.seed_ = made.vae, seed
+        self._recipe_objective = None if self.recipe is None else made.objective
+        self._made_of = {name: params[name] for name in _MODEL}
         self._trainings = 0
         self._moments: dict[str, Tensor] = {}
 
-    def _check_same_model(self) -> None:
+    def _objective(self, params: dict[str, Any]) -> Objective:
+        """The recipe's own, or that of the present parameters."""
+        return self._recipe_objective or objective_of(params)
+
+    def _check_same_model(self, params: dict[str, Any]) -> None:
         for name, was in self._made_of.items():
-            if (now := getattr(self, name)) != was:
+            if (now := params[name]) != was:
                 raise InputError(
                     f"warm_start goes on with the present model, whose {name} is {was!r}, not {now!r}: set "
                     "warm_start=False to start anew"
                 )
 
-    def _train(self, data: Dataset, epochs: int, share: float | None, keep: bool = False) -> VariationalAutoencoder:
+    def _train(
+        self, data: Dataset, params: dict[str, Any], epochs: int, share: float | None, keep: bool = False
+    ) -> None:  # fmt: skip
         optimizer = adam(self.vae_)
         if keep:
-            _put_moments(optimizer, self._moments)
-        with threads(threads_for(self.vae_, self.batch_size)):
+            put_moments(optimizer, self._moments)
+        with threads(threads_for(self.vae_, params["batch_size"])):
             self.history_ = fit(
-                self.vae_, data, objective=self._objective, epochs=epochs, batch_size=self.batch_size, lr=self.lr,
-                seed=_derived(self.seed_, self._trainings) if self._trainings else self.seed_, validation=share,
-                patience=self.patience if share else None, progress=bool(self.verbose), optimizer=optimizer,
+                self.vae_, data, objective=self._objective(params), epochs=epochs, batch_size=params["batch_size"],
+                lr=params["lr"], seed=derived(self.seed_, self._trainings) if self._trainings else self.seed_,
+                validation=share, patience=params["patience"] if share else None, progress=bool(self.verbose),
+                optimizer=optimizer,
             )  # fmt: skip
         self._trainings += 1
-        self._moments = _moments(optimizer) if keep else {}
+        self._moments = moments(optimizer) if keep else {}
+
+    @contextmanager
+    def _as_it_was_unless_done(self) -> Iterator[None]:
+        before = dict(vars(self))
+        try:
+            yield
+        except BaseException:
+            vars(self).clear()
+            vars(self).update(before)
+            raise
+
+    def _unless_interrupted(self) -> VariationalAutoencoder:
         if self.history_.stopped == "interrupted":
             raise KeyboardInterrupt("training was interrupted; the estimator is fitted by what was done until then")
         return self
 
     def _by_parts(self, x: Tensor, give: Callable[[Tensor], Tensor]) -> np.ndarray:
         with evaluating(self.vae_):
-            return torch.cat([give(part) for part in x.split(_ROWS)]).numpy()
-
-
-def _seed(random_state: Any) -> int:
-    """A seed from what scikit-learn calls a random state; None asks the system, and not numpy's global generator.
-
-    Raises:
-        InputError: for what is none.
-    """
-    if random_state is None:
-        return int(np.random.SeedSequence().generate_state(1)[0])
-    if isinstance(random_state, np.random.RandomState):
-        return int(random_state.randint(2**32, dtype=np.uint32))
-    if isinstance(random_state, np.random.Generator):
-        return int(random_state.integers(2**32))
-    whole = isinstance(random_state, int | np.integer) and not isinstance(random_state, bool)
-    if not whole or not 0 <= random_state < 2**32:
-        raise InputError(
-            f"random_state must be a whole number from 0 to 2**32 - 1 or a RandomState, not {random_state!r}"
-        )
-    return int(random_state)
-
-
-def _derived(seed: int, number: int) -> int:
-    """A further seed, as good as independent of the first."""
-    return int(np.random.SeedSequence((seed, number)).generate_state(1)[0])
-
-
-def _moments(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """What the optimiser has learned, under flat names."""
-    state = optimizer.state_dict()["state"]
-    return {f"{i}.{name}": t.clone() for i, table in state.items() for name, t in table.items()}
-
-
-def _put_moments(optimizer: torch.optim.Optimizer, moments: dict[str, Tensor]) -> None:
-    state: dict[int, dict[str, Tensor]] = {}
-    for key, tensor in moments.items():
-        index, _, name = key.partition(".")
-        state.setdefault(int(index), {})[name] = tensor
-    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+            return torch.cat([give(part.to(reference(self.vae_))) for part in x.split(_ROWS)]).cpu().numpy()

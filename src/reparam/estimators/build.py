@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -15,11 +16,14 @@ from reparam.objectives import Objective
 from reparam.recipes import Recipe
 from reparam.recipes.codes import known
 from reparam.train.checks import split
+from reparam.vae import VAE
 
 _EXACT = float(1 << 53)  # up to here float64 holds every whole number
 
 
 _ENDS = 0.1  # of the values of a column between 0 and 1, at 0 or 1: more are black and white, fewer a scaled column
+_SECONDS = {"scale": recipes.SCALED, "dispersion": recipes.DISPERSED}
+_FEW = 20  # rows, of which two values say nothing yet
 Likelihood = str | tuple[str, ...]
 
 
@@ -63,6 +67,26 @@ def _scaled(x: np.ndarray) -> bool:
     return bool((((rest == 0) | (np.abs(rest - 1) < 1e-6)).mean(0) <= np.maximum(_ENDS, 2 / len(x))).all())
 
 
+def warn_of_atoms(data: Dataset, likelihood: Likelihood, vae: VAE) -> None:
+    """A column of two values in place of a density: where its scale is learned, the density grows without bound."""
+    learns = any(getattr(m, "learns_scale", False) for m in vae.likelihood.modules())
+    if not learns or len(data) < _FEW:
+        return
+    x, width = data.x, data.x.shape[1]
+    names = (likelihood,) * width if isinstance(likelihood, str) else likelihood
+    low, high = x.amin(0), x.amax(0)
+    atoms = ((x == low) | (x == high)).all(0) & (low < high)
+    columns = [i for i in range(width) if atoms[i] and names[i] in recipes.SCALED]
+    if columns:
+        warnings.warn(
+            f"{data.place(0, [columns[0]]).partition(', ')[2]} has two values only, and a density there grows without "
+            "bound as its scale is learned, so that scores say too much: encode it as 0 and 1, or fix the scale by "
+            "options={'scale': ...}",
+            UserWarning,
+            stacklevel=4,
+        )
+
+
 def build(params: dict[str, Any], likelihood: Likelihood, data: Dataset, dtype: torch.dtype, seed: int) -> Recipe:
     """The model of these parameters for these data, with weights that the seed decides, and its objective.
 
@@ -70,11 +94,15 @@ def build(params: dict[str, Any], likelihood: Likelihood, data: Dataset, dtype: 
         InputError: for parameters that make no model.
     """
     further = dict(params["options"] or {})
+    names = {likelihood} if isinstance(likelihood, str) else set(likelihood)
+    seconds = {n: further.pop(n) for n in _SECONDS if n in further}
+    for second in seconds:
+        if not names & set(_SECONDS[second]):
+            raise InputError(f"options: the likelihood {', '.join(sorted(names))} has no {second}")
     if isinstance(likelihood, str):
-        scales = {n: further.pop(n) for n in ("scale", "dispersion") if n in further}
-        details = {"likelihood": likelihood, **recipes.data_options(likelihood, data, **scales, dtype=dtype)}
+        details = {"likelihood": likelihood, **recipes.data_options(likelihood, data, **seconds, dtype=dtype)}
     else:
-        details = recipes.by_column(likelihood, data, dtype)
+        details = recipes.by_column(likelihood, data, **seconds, dtype=dtype)
     details |= {**further, "hidden": params["hidden"], **latents(params)}
     with seeding.seeded(seed):
         if details.get("prior") == "vamp" and not isinstance(details.get("pseudo_inputs"), torch.Tensor):
@@ -109,7 +137,7 @@ def _made(params: dict[str, Any], details: dict[str, Any], data: Dataset) -> Rec
     shape, dim, name = data.event_shape, params["latent_dim"], params["recipe"]
     try:
         if name is None:
-            return Recipe(recipes.vae(shape, dim, **details), _objective(params))
+            return Recipe(recipes.vae(shape, dim, **details), objective_of(params))
         fixed = recipes.CHOICES.get(name, {})
         given = {n: v for n, v in details.items() if n not in fixed and not (n == "posterior" and v == "diagonal")}
         return recipes.RECIPES[name](shape, dim, **given)
@@ -120,7 +148,12 @@ def _made(params: dict[str, Any], details: dict[str, Any], data: Dataset) -> Rec
         raise InputError(f"options: the model takes no {unknown[0]!r}, or this recipe brings its own") from error
 
 
-def _objective(params: dict[str, Any]) -> Objective:
+def objective_of(params: dict[str, Any]) -> Objective:
+    """The objective of these parameters, where no recipe brings its own.
+
+    Raises:
+        InputError: for an unknown name, or a k or beta that it does not take.
+    """
     asked = params["objective"]
     if isinstance(asked, Objective):
         if (params["k"], params["beta"]) != (None, 1.0):

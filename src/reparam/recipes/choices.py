@@ -110,5 +110,5 @@ def standardisation(x: Tensor, scale: float | str, dtype: torch.dtype) -> dict[s
     dims = (0,) if x.dim() == 2 else tuple(range(x.dim()))
     loc, spread = y.mean(dims), y.std(dims)
     spread = torch.where(spread > 1e-12 * (1 + loc.abs()), spread, 1.0)
-    more = {"scale": (scale / spread).to(dtype)} if isinstance(scale, float) else {}  # a number is in the data's units
+    more = {} if isinstance(scale, str) else {"scale": (scale / spread).to(dtype)}  # a number is in the data's units
     return {"loc": loc.to(dtype), "spread": spread.to(dtype), **more}

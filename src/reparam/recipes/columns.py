@@ -19,11 +19,18 @@ _OF_ROWS = ("multinomial", "binomial")  # of a row as a whole, or with a number 
 _OPTIONS = ("scale", "dispersion", "classes", "total", "levels", "components", "exposure", "loc", "spread")
 
 
-def by_column(names: Sequence[str], data: Dataset, dtype: torch.dtype = torch.float32) -> dict[str, Any]:
+def by_column(
+    names: Sequence[str],
+    data: Dataset,
+    scale: float | str = "auto",
+    dispersion: float | str = "auto",
+    dtype: torch.dtype = torch.float32,
+) -> dict[str, Any]:
     """What ``vae`` takes for a table whose columns have these likelihoods, one name for each column.
 
     Columns of one name are a part of :class:`reparam.likelihoods.Mixed`, each with its own scale. Real columns are
-    standardised inside their part, and the encoder reads all columns standardised. Tensors are of ``dtype``.
+    standardised inside their part, and the encoder reads all columns standardised. ``scale``, ``dispersion`` and
+    ``dtype`` are those of ``data_options``, for the columns that have them.
 
     Raises:
         InputError: for an unknown name, other than one for each column, or a likelihood of whole rows.
@@ -32,9 +39,10 @@ def by_column(names: Sequence[str], data: Dataset, dtype: torch.dtype = torch.fl
         raise InputError(f"{len(names)} likelihoods for data of shape {data.event_shape}: give one for each column")
     for name in names:
         known(name, [n for n in LIKELIHOODS if n not in _OF_ROWS], "likelihood of a column")
-    parts = [
-        _Part(name, [i for i, n in enumerate(names) if n == name], data, dtype) for name in dict.fromkeys(names)
-    ]  # fmt: skip
+    parts = []
+    for name in dict.fromkeys(names):
+        at = [i for i, n in enumerate(names) if n == name]
+        parts.append(_Part(name, at, data_options(name, Dataset(data.x[:, at]), scale, dispersion, dtype)))
 
     def make(net: nn.Module, options: Any) -> likelihoods.Mixed:
         return likelihoods.Mixed(net, [(part.make, part.columns) for part in parts])
@@ -50,10 +58,9 @@ def by_column(names: Sequence[str], data: Dataset, dtype: torch.dtype = torch.fl
 class _Part:
     """The columns of one likelihood."""
 
-    def __init__(self, name: str, columns: list[int], data: Dataset, dtype: torch.dtype) -> None:
+    def __init__(self, name: str, columns: list[int], given: Mapping[str, Any]) -> None:
         self.family, self.columns = LIKELIHOODS[name], columns
-        given = data_options(name, Dataset(data.x[:, columns]), dtype=dtype)
-        self.options: Mapping[str, Any] = dict.fromkeys(_OPTIONS) | given | {"shape": (len(columns),)}
+        self.options: Mapping[str, Any] = dict.fromkeys(_OPTIONS) | dict(given) | {"shape": (len(columns),)}
 
     @property
     def plain(self) -> bool:

@@ -2,11 +2,13 @@
 
 from reparam.train import checkpoint
 from reparam.train.history import History
-from reparam.train.loop import adam, fit
+from reparam.train.loop import fit
+from reparam.train.optimizer import adam, moments, put_moments
 from reparam.train.prior import fit_prior
 from reparam.train.process import keep_freed_memory, threads, threads_for
 from reparam.train.progress import Progress
 
 __all__ = [
-    "History", "Progress", "adam", "checkpoint", "fit", "fit_prior", "keep_freed_memory", "threads", "threads_for",
+    "History", "Progress", "adam", "checkpoint", "fit", "fit_prior", "keep_freed_memory", "moments", "put_moments",
+    "threads", "threads_for",
 ]  # fmt: skip

@@ -24,6 +24,7 @@ from reparam.schedules import Schedule, Weight, value
 from reparam.train.checkpoint import Position, State, Weights
 from reparam.train.checks import check_data, check_options, diagnose, split, warn_of_shortfalls
 from reparam.train.history import History
+from reparam.train.optimizer import adam
 from reparam.train.process import flushed_denormals, stop_request
 from reparam.train.progress import Progress
 from reparam.train.writer import RunWriter
@@ -165,11 +166,6 @@ def fit(  # noqa: PLR0912, PLR0915 (the whole of training, to be read from top t
     vae.eval()
     _close(history, position, objective, len(data), epochs, stop.asked())
     return history
-
-
-def adam(vae: VAE) -> torch.optim.Adam:
-    """The optimiser of :func:`fit`, which sets its learning rate at each step."""
-    return torch.optim.Adam(vae.parameters(), fused=True)
 
 
 def _settings(
