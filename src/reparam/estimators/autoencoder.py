@@ -339,12 +339,16 @@ class VariationalAutoencoder(SafeState, ClassNamePrefixFeaturesOutMixin, Transfo
 
     @contextmanager
     def _as_it_was_unless_done(self) -> Iterator[None]:
-        before = dict(vars(self))
+        before = self.__dict__.copy()
+        weights = {n: t.clone() for n, t in self.vae_.state_dict().items()} if self.__sklearn_is_fitted__() else {}
         try:
             yield
         except BaseException:
-            vars(self).clear()
-            vars(self).update(before)
+            self.__dict__.clear()
+            self.__dict__.update(before)
+            if weights:
+                self.vae_.load_state_dict(weights)
+                self.vae_.eval()
             raise
 
     def _unless_interrupted(self) -> VariationalAutoencoder:
