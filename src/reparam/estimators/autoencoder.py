@@ -34,7 +34,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data  # noqa: E40
 _DTYPES = {"float32": torch.float32, "float64": torch.float64}
 _ROWS = 4096  # decoded at a time
 # What a model is made of: with warm_start these must be as they were.
-_MODEL = ("latent_dim", "likelihood", "posterior", "prior", "recipe", "hidden", "options", "dtype")
+_MODEL = ("latent_dim", "likelihood", "posterior", "prior", "recipe", "hidden", "activation", "options", "dtype")
 
 
 class VariationalAutoencoder(SafeState, ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixin, BaseEstimator):
@@ -62,8 +62,10 @@ class VariationalAutoencoder(SafeState, ClassNamePrefixFeaturesOutMixin, Transfo
         A model of a paper with its objective, a name of ``rp.recipes.RECIPES``.
     hidden : tuple of int
         Sizes of the encoder's hidden layers, mirrored in the decoder; () for linear maps.
+    activation : str
+        "silu", "relu", "tanh", "gelu", "elu" or "softplus".
     options : dict or None
-        Further options of ``rp.recipes.vae`` or of the recipe, such as {"activation": "silu", "scale": 0.1}.
+        Further options of ``rp.recipes.vae`` or of the recipe, such as {"scale": 0.1, "residual": True}.
     objective : str or Objective
         "auto" ("elbo", or "reconstruction" where the posterior is "point"), "elbo", "iwae", "reconstruction", or one of
         ``rp.objectives``.
@@ -113,13 +115,14 @@ class VariationalAutoencoder(SafeState, ClassNamePrefixFeaturesOutMixin, Transfo
         posterior: str = "diagonal",
         prior: str | None = None,
         recipe: str | None = None,
-        hidden: Sequence[int] = (400,),
+        hidden: Sequence[int] = (128,),
+        activation: str = "silu",
         options: dict[str, Any] | None = None,
         objective: str | Objective = "auto",
         k: int | None = None,
         beta: float = 1.0,
         epochs: int = 500,
-        batch_size: int = 128,
+        batch_size: int = 64,
         lr: float = 3e-3,
         validation: float = 0.1,
         patience: int | None = 30,
@@ -137,6 +140,7 @@ class VariationalAutoencoder(SafeState, ClassNamePrefixFeaturesOutMixin, Transfo
         self.prior = prior
         self.recipe = recipe
         self.hidden = hidden
+        self.activation = activation
         self.options = options
         self.objective = objective
         self.k = k

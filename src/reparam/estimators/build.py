@@ -22,6 +22,7 @@ _EXACT = float(1 << 53)  # up to here float64 holds every whole number
 
 
 _ENDS = 0.1  # of the values of a column between 0 and 1, at 0 or 1: more are black and white, fewer a scaled column
+_OWN = ("latent_dim", "likelihood", "posterior", "prior", "hidden", "activation")  # of the model, not in its options
 _SECONDS = {"scale": recipes.SCALED, "dispersion": recipes.DISPERSED}
 _FEW = 20  # rows, of which two values say nothing yet
 Likelihood = str | tuple[str, ...]
@@ -94,6 +95,9 @@ def build(params: dict[str, Any], likelihood: Likelihood, data: Dataset, dtype: 
         InputError: for parameters that make no model.
     """
     further = dict(params["options"] or {})
+    for name in further:
+        if name in _OWN:
+            raise InputError(f"options: {name} is a parameter of its own")
     names = {likelihood} if isinstance(likelihood, str) else set(likelihood)
     seconds = {n: further.pop(n) for n in _SECONDS if n in further}
     for second in seconds:
@@ -103,7 +107,7 @@ def build(params: dict[str, Any], likelihood: Likelihood, data: Dataset, dtype: 
         details = {"likelihood": likelihood, **recipes.data_options(likelihood, data, **seconds, dtype=dtype)}
     else:
         details = recipes.by_column(likelihood, data, **seconds, dtype=dtype)
-    details |= {**further, "hidden": params["hidden"], **latents(params)}
+    details |= {**further, "hidden": params["hidden"], "activation": params["activation"], **latents(params)}
     with seeding.seeded(seed):
         if details.get("prior") == "vamp" and not isinstance(details.get("pseudo_inputs"), torch.Tensor):
             rows = split(data, params["validation"] or None, seed)[0]
