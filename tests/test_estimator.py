@@ -355,6 +355,16 @@ def test_auto_reads_the_data_and_says_why(x, likelihood):
     assert np.isfinite(e.score(x))
 
 
+@pytest.mark.filterwarnings("ignore:.*never change", "ignore:.*two values only")
+def test_constants_are_categories_beside_binary_columns_and_real_numbers_elsewhere():
+    x, zero = real(), np.zeros((60, 1))
+    assert tiny().fit(np.hstack([x, zero])).likelihood_ == "gaussian"
+    assert tiny().fit(np.hstack([x, zero, binary()])).likelihood_ == ("gaussian",) * 4 + ("bernoulli",) * 5
+    digits = load_digits().data
+    pipe = make_pipeline(StandardScaler(), tiny()).fit(digits[:300])
+    assert np.isfinite(pipe.transform(digits[300:])).all()
+
+
 def test_a_column_of_two_values_in_place_of_a_density_is_named():
     frame = load_diabetes(as_frame=True).data
     with pytest.warns(UserWarning, match="column 'sex' has two values only"):

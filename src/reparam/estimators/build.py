@@ -19,8 +19,6 @@ from reparam.train.checks import split
 from reparam.vae import VAE
 
 _EXACT = float(1 << 53)  # up to here float64 holds every whole number
-
-
 _ENDS = 0.1  # of the values of a column between 0 and 1, at 0 or 1: more are black and white, fewer a scaled column
 _OWN = ("latent_dim", "likelihood", "posterior", "prior", "hidden", "activation")  # of the model, not in its options
 _SECONDS = {"scale": recipes.SCALED, "dispersion": recipes.DISPERSED}
@@ -51,7 +49,8 @@ def choose_likelihood(x: np.ndarray, asked: str | Sequence[str]) -> Choice:
     columns = [str(i) for i in range(x.shape[1])] if scaled else None  # a table, whatever its range
     _, likelihood, notes = infer(Source(x.astype(np.int64) if whole else x, "X", columns=columns))
     binary = ((x == 0) | (x == 1)).all(0)
-    if likelihood == "gaussian" and binary.any():
+    if likelihood == "gaussian" and (x[:, binary].max(0, initial=0) > x[:, binary].min(0, initial=1)).any():
+        # beside such columns a constant one is a category that was not met; alone it may be anything in other rows
         names = tuple("bernoulli" if b else likelihood for b in binary)
         return Choice(names, f"likelihood bernoulli for {binary.sum()} columns of 0 and 1, gaussian for the others")
     return Choice(likelihood, notes[-1] + (", which run from 0 to 1 as scaled columns do" if scaled else ""))
