@@ -165,6 +165,12 @@ def test_equal_random_states_give_equal_bits_and_the_global_generators_stay():
     assert states() == before
 
 
+def test_training_borrows_threads_and_gives_them_back():
+    torch.set_num_threads(2)
+    tiny().fit(real())
+    assert torch.get_num_threads() == 2
+
+
 def test_a_random_state_object_moves_on_and_none_differs_each_time():
     x = real()
     rng = np.random.RandomState(0)
