@@ -85,7 +85,7 @@ class VariationalAutoencoder(SafeState, ClassNamePrefixFeaturesOutMixin, Transfo
     score_k : int or None
         Samples of z for each row; None takes the method's usual number.
     dtype : str
-        "auto" computes in the dtype of X, as scikit-learn does; "float32" is about twice as fast on wide data.
+        "auto" computes in the dtype of X, as scikit-learn does; "float32" is much faster on wide data.
     warm_start : bool
         Whether ``fit`` goes on with the present model.
     random_state : int, RandomState or None
