@@ -11,11 +11,11 @@ import torch
 from reparam.cli.common import prepare, say
 from reparam.cli.evaluate import measure, table
 from reparam.cli.options import DemoOptions, TrainOptions
-from reparam.cli.train import build, clear, finish, resolve, threads_for
+from reparam.cli.train import build, clear, finish, resolve
 from reparam.data import read
 from reparam.errors import InputError
 from reparam.run import CONFIG
-from reparam.train import fit
+from reparam.train import fit, threads_for
 
 
 def demo(options: DemoOptions) -> int:

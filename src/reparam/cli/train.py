@@ -18,15 +18,13 @@ from reparam.cli.evaluate import measure
 from reparam.cli.options import ResumeOptions, TrainOptions
 from reparam.data import Dataset, Schema, Source, infer, read
 from reparam.errors import InputError, RunFolderError, nearest
-from reparam.objectives import ELBO, IWAE, Objective, Reconstruction
 from reparam.recipes import Recipe
 from reparam.report import write_report
 from reparam.run import CONFIG, FolderLock, read_config
-from reparam.train import History, checkpoint, fit
+from reparam.train import History, checkpoint, fit, threads_for
 from reparam.train.checks import split
 from reparam.vae import VAE
 
-OBJECTIVES = ("elbo", "iwae", "reconstruction")
 _OWN_FILES = (
     "config.toml", "model.safetensors", "schema.json", "history.jsonl", "environment.json", "report.html",
     "doctor.html",
@@ -34,9 +32,6 @@ _OWN_FILES = (
 _OWN_FOLDERS = ("checkpoints", "figures")
 # The report's likelihood comes from a few held-out rows, so that it costs seconds; `evaluate` is for all of them.
 _REPORT_ROWS, _REPORT_K = 1000, 200
-_SCALED = (*recipes.STANDARDIZED, "log_normal", "discretized_logistic")
-_DISPERSED = ("negative_binomial", "zero_inflated_negative_binomial")
-_SMALL_STEP = 1 << 24  # multiplications and additions of a step, forward, below which one thread is about as fast
 
 
 def train(options: TrainOptions) -> int:
@@ -90,19 +85,11 @@ def resolve(options: TrainOptions, source: Source) -> tuple[TrainOptions, Schema
     options = replace(options, **chosen)
     posterior, prior = _latents(options)
     schema, likelihood, notes = infer(source, options.likelihood, options.binarize, options.pixel_max)
-    objective = options.objective
-    if options.recipe is not None:
-        objective = options.recipe
-    elif objective == "auto":
-        objective = "reconstruction" if posterior == "point" else "elbo"
-    elif objective not in OBJECTIVES:
-        raise InputError(f"unknown objective {objective!r}: {nearest(objective, ('auto', *OBJECTIVES))}")
-    if options.beta != 1.0 and objective != "elbo" and options.recipe is None:
-        raise InputError(f"beta weighs the KL of elbo; the objective {objective} has none")
+    objective = options.recipe or recipes.objective_name(options.objective, posterior, options.beta)
     if not 0 <= options.validation < 1:
         raise InputError(f"validation must be 0 or a share of the rows below 1, not {options.validation:g}")
-    scale = _second(options.scale, likelihood, "scale", _SCALED, schema)
-    dispersion = _second(options.dispersion, likelihood, "dispersion", _DISPERSED, schema)
+    scale = _second(options.scale, likelihood, "scale", recipes.SCALED, schema)
+    dispersion = _second(options.dispersion, likelihood, "dispersion", recipes.DISPERSED, schema)
     if options.network != "mlp" and options.hidden is not None:
         raise InputError(f"--hidden is for the network mlp; {options.network} takes --channels")
     if options.network == "mlp" and options.channels is not None:
@@ -121,7 +108,7 @@ def resolve(options: TrainOptions, source: Source) -> tuple[TrainOptions, Schema
         dispersion=dispersion,
         hidden=options.hidden if options.hidden is not None or options.network != "mlp" else [400],
         channels=options.channels if options.channels is not None or options.network == "mlp" else [32, 64],
-        k=options.k if options.k is not None else 5 if objective == "iwae" else 1,
+        k=options.k if options.k is not None else recipes.samples_of(objective),
         binarize=schema.binarize,
         pixel_max=schema.pixel_max,
         seed=check_seed(options.seed),
@@ -144,13 +131,9 @@ def _check_recipe(options: TrainOptions) -> dict[str, Any]:
         return {}
     if options.recipe not in recipes.RECIPES:
         raise InputError(f"unknown recipe {options.recipe!r}: {nearest(str(options.recipe), recipes.RECIPES)}")
-    if (options.objective, options.k, options.beta) != ("auto", None, 1.0):
-        raise InputError(f"the recipe {options.recipe} brings its own objective: leave out --objective, --k and --beta")
-    chosen = recipes.CHOICES.get(options.recipe, {})
-    for name, value in chosen.items():
-        if getattr(options, name) not in ("auto", value):
-            raise InputError(f"the recipe {options.recipe} brings the {name} {value}: leave out --{name}")
-    return chosen
+    own = (options.objective, options.k, options.beta) != ("auto", None, 1.0)
+    given = {n: None if (v := getattr(options, n)) == "auto" else v for n in ("posterior", "prior", "likelihood")}
+    return dict(recipes.recipe_choices(options.recipe, own, given, "--"))
 
 
 def _latents(options: TrainOptions) -> tuple[str, str]:
@@ -176,7 +159,7 @@ def build(plan: TrainOptions, data: Dataset) -> Recipe:
     """The model of these options, with weights that the seed decides, and its objective."""
     if len(data) < 2:
         raise InputError("training needs at least 2 rows; the data have 1")
-    details = _details(plan, data) | _given(plan)
+    details = recipes.data_options(plan.likelihood, data, _scale(plan.scale), _scale(plan.dispersion)) | _given(plan)
     details |= {
         "likelihood": plan.likelihood, "posterior": plan.posterior, "network": plan.network,
         "hidden": plan.hidden or [], "channels": plan.channels or [], "activation": plan.activation,
@@ -192,24 +175,8 @@ def build(plan: TrainOptions, data: Dataset) -> Recipe:
         if plan.recipe is not None:
             details = {n: v for n, v in details.items() if n not in recipes.CHOICES.get(plan.recipe, {})}
             return recipes.RECIPES[plan.recipe](data.event_shape, plan.latent_dim, **details)
-        return Recipe(recipes.vae(data.event_shape, plan.latent_dim, **details), objective_of(plan))
-
-
-def _details(plan: TrainOptions, data: Dataset) -> dict[str, Any]:
-    """What the likelihood takes from the data: where it starts, their units, and the number of classes or levels."""
-    details: dict[str, Any] = {}
-    if plan.likelihood in _SCALED:
-        details["scale"] = _scale(plan.scale)
-    if plan.likelihood in recipes.STANDARDIZED and data.pixel_max is None:
-        return details | _standardisation(data.x, details["scale"])
-    if plan.likelihood in ("categorical", "ordinal"):
-        details["classes"] = max(2, int(data.x.max()) + 1)
-    if plan.likelihood.startswith("discretized_logistic") and data.pixel_max:
-        details["levels"] = round(data.pixel_max) + 1
-    if plan.likelihood in _DISPERSED:
-        auto = "elementwise" if len(data.event_shape) == 1 else "shared"  # in runs made before there was a choice
-        details["dispersion"] = auto if plan.dispersion == "auto" else _scale(plan.dispersion)
-    return details | {"mean": _mean(data.x) / (data.pixel_max or 1.0)}
+        objective = recipes.objective_of(plan.objective, plan.k, plan.beta)
+        return Recipe(recipes.vae(data.event_shape, plan.latent_dim, **details), objective)
 
 
 def _pseudo_inputs(plan: TrainOptions, data: Dataset) -> Tensor:
@@ -228,28 +195,6 @@ def _scale(text: str) -> float | str:
         return text
 
 
-def _mean(x: Tensor, rows: int = 8192) -> Tensor:
-    return torch.stack([part.double().sum(0) for part in x.split(rows)]).sum(0).float() / len(x)
-
-
-def _standardisation(x: Tensor, scale: float | str) -> dict[str, Any]:
-    """Mean and standard deviation: of each column of a table, of all elements of an image. Constants keep scale 1."""
-    y = x.double()
-    dims = (0,) if x.dim() == 2 else tuple(range(x.dim()))
-    loc, spread = y.mean(dims), y.std(dims)
-    spread = torch.where(spread > 1e-12 * (1 + loc.abs()), spread, 1.0)
-    more = {"scale": (scale / spread).float()} if isinstance(scale, float) else {}  # a number is in the data's units
-    return {"loc": loc.float(), "spread": spread.float(), **more}
-
-
-def threads_for(vae: VAE, batch_size: int) -> int:
-    """One thread for a step so small that threads would mostly wait for each other, else all: never by timing, so that
-    the same command gives the same bits.
-    """
-    work = batch_size * sum(p.numel() for p in vae.parameters())
-    return 1 if work < _SMALL_STEP else torch.get_num_threads()
-
-
 def compile_of(text: str) -> str | bool:
     """What ``--compile`` says."""
     choices: dict[str, str | bool] = {"auto": "auto", "true": True, "false": False}
@@ -257,14 +202,6 @@ def compile_of(text: str) -> str | bool:
     if found is None:
         raise InputError(f"--compile is auto, true or false, not {text!r}")
     return found
-
-
-def objective_of(plan: TrainOptions) -> Objective:
-    """The objective of these options."""
-    k = 1 if plan.k is None else plan.k
-    return {"elbo": lambda: ELBO(k, plan.beta), "iwae": lambda: IWAE(k), "reconstruction": lambda: Reconstruction(k)}[
-        plan.objective
-    ]()
 
 
 def _train(

@@ -54,7 +54,7 @@ def fit(  # noqa: PLR0915 (the whole of training, to be read from top to bottom)
     contexts: Sequence[Tensor] = (),
     compile: Compile | str = "auto",
     precision: Literal["auto", "float32", "bfloat16", "float64"] | str = "auto",
-    optimizer: str | Factory = "adam",
+    optimizer: str | Factory | torch.optim.Optimizer = "adam",
     clip: float | None = None,
     accumulate: int = 1,
     ema: float | None = None,
@@ -85,10 +85,10 @@ def fit(  # noqa: PLR0915 (the whole of training, to be read from top to bottom)
     ``precision`` "bfloat16" rounds the operands of matrix products, where the hardware has such products; weights,
     likelihoods, KL and the optimiser stay in float32. "float32" and "float64" convert the model; "auto" leaves it.
 
-    ``optimizer`` is Adam unless given: a name of ``reparam.train.OPTIMIZERS``, or a factory ``f(parameters, lr=lr)``
-    such as a class of torch.optim. ``clip`` is the largest norm of the gradient. ``accumulate`` takes so many batches
-    for one step, one after the other, as if they were one. With ``ema``, such as 0.999, the weights that are validated
-    and kept are exponential averages of those that are trained.
+    ``optimizer`` is Adam unless given: a name of ``reparam.train.OPTIMIZERS``, a factory ``f(parameters, lr=lr)`` such
+    as a class of torch.optim, or an optimiser, which goes on with what it has learned. ``clip`` is the largest norm of
+    the gradient. ``accumulate`` takes so many batches for one step, one after the other, as if they were one. With
+    ``ema``, such as 0.999, the weights that are validated and kept are exponential averages of those that are trained.
 
     ``out`` is a run folder that :func:`reparam.load` opens; after the first epoch, every ``checkpoint_seconds`` and at
     the end it gets a checkpoint, written in the background, from which ``resume=True`` goes on with the same bits as an
@@ -208,8 +208,8 @@ def _objective(given: Any) -> Objective:
 
 
 def _options(
-    vae: VAE, optimizer: str | Factory, clip: float | None, accumulate: int, ema: float | None, precision: str,
-    compile: Compile | str,
+    vae: VAE, optimizer: str | Factory | torch.optim.Optimizer, clip: float | None, accumulate: int,
+    ema: float | None, precision: str, compile: Compile | str,
 ) -> Options:  # fmt: skip
     """How steps are done, checked, with the model in their precision."""
     options = Options(optimizer, clip, accumulate, ema, resolve(precision, reference(vae), AUTO_PRECISION))

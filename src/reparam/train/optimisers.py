@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
 
 from reparam.errors import InputError, nearest
+from reparam.train.auxiliary import load_optimizer, optimizer_tensors
 
 Factory = Callable[..., torch.optim.Optimizer]
 
@@ -25,14 +26,17 @@ OPTIMIZERS: dict[str, Factory] = {
 }
 
 
-def make(optimizer: str | Factory, module: nn.Module, lr: float) -> torch.optim.Optimizer:
-    """The optimiser of the module's parameters: a name of :data:`OPTIMIZERS`, or a factory ``f(parameters, lr=lr)``.
+def make(optimizer: str | Factory | torch.optim.Optimizer, module: nn.Module, lr: float) -> torch.optim.Optimizer:
+    """The optimiser of the module's parameters: itself, a name of :data:`OPTIMIZERS`, or what a factory makes.
 
-    A class of torch.optim is such a factory, as is ``functools.partial(torch.optim.SGD, momentum=0.9)``.
+    A factory is called as ``f(parameters, lr=lr)``: a class of torch.optim is one, as is
+    ``functools.partial(torch.optim.SGD, momentum=0.9)``.
 
     Raises:
         InputError: for an unknown name, or a factory that makes something else.
     """
+    if isinstance(optimizer, torch.optim.Optimizer):
+        return optimizer
     if isinstance(optimizer, str) and optimizer not in OPTIMIZERS:
         raise InputError(f"unknown optimizer {optimizer!r}: {nearest(optimizer, OPTIMIZERS)}")
     factory = OPTIMIZERS[optimizer] if isinstance(optimizer, str) else optimizer
@@ -43,8 +47,20 @@ def make(optimizer: str | Factory, module: nn.Module, lr: float) -> torch.optim.
     return made
 
 
-def describe(optimizer: str | Factory) -> str:
+def moments(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """A copy of what the optimiser has learned of each weight, under flat names."""
+    return {name: t.detach().clone() for name, t in optimizer_tensors(optimizer).items()}
+
+
+def put_moments(optimizer: torch.optim.Optimizer, flat: Mapping[str, Tensor]) -> None:
+    """Give the optimiser a copy of what :func:`moments` gave."""
+    load_optimizer(optimizer, {name: t.clone() for name, t in flat.items()})
+
+
+def describe(optimizer: str | Factory | torch.optim.Optimizer) -> str:
     """A short text for the settings of a run."""
+    if isinstance(optimizer, torch.optim.Optimizer):
+        return type(optimizer).__name__
     if isinstance(optimizer, str):
         return optimizer
     inner, more = getattr(optimizer, "func", optimizer), getattr(optimizer, "keywords", {})

@@ -36,7 +36,7 @@ _FREE_OF_STATE = ("torch", "reparam", "zuko")  # packages whose modules compute 
 class Options:
     """How steps are done: see :func:`reparam.fit`."""
 
-    optimizer: str | Factory = "adam"
+    optimizer: str | Factory | torch.optim.Optimizer = "adam"
     clip: float | None = None
     accumulate: int = 1
     ema: float | None = None
