@@ -21,6 +21,7 @@ from reparam.distributions.discrete import (
     own_listing,
     relax,
 )
+from reparam.distributions.element_mixture import ElementMixture, GaussianMixture
 from reparam.distributions.flow import Flow
 from reparam.distributions.hierarchical import Hierarchical, kl_of_layers, layers_of, one_way, product_of_gaussians
 from reparam.distributions.joined import Joined
@@ -29,6 +30,7 @@ from reparam.distributions.logistic import DiscretizedLogistic, LogisticMixture
 from reparam.distributions.logistic_normal import LogisticNormal
 from reparam.distributions.mixture import Mixture
 from reparam.distributions.noise import centre, element_support, from_standard_normal, unwrap
+from reparam.distributions.observed import Observed, log_prob_of_each
 from reparam.distributions.ordered import Ordered
 from reparam.distributions.quantized import Codewords, Quantized, code_vectors
 from reparam.distributions.sphere import SphereUniform, VonMisesFisher, sphere
@@ -46,7 +48,9 @@ __all__ = [
     "Delta",
     "Discrete",
     "DiscretizedLogistic",
+    "ElementMixture",
     "Flow",
+    "GaussianMixture",
     "Hierarchical",
     "Joined",
     "LogNormal",
@@ -55,6 +59,7 @@ __all__ = [
     "Mixture",
     "Multinomial",
     "NegativeBinomial",
+    "Observed",
     "OneHots",
     "Ordered",
     "OwnDraws",
@@ -76,6 +81,7 @@ __all__ = [
     "kl_of_layers",
     "layers_of",
     "list_values",
+    "log_prob_of_each",
     "one_way",
     "ordinal",
     "own_draws",
