@@ -133,7 +133,6 @@ class MixtureOfGaussians(Likelihood):
     """
 
     allowed, remedy = _FINITE, _REPLACE
-    learns_scale = True
 
     def __init__(self, net: nn.Module, components: int = 3) -> None:
         super().__init__(net)
