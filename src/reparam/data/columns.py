@@ -28,7 +28,8 @@ class Column:
     a category among ``categories`` for coded ones; a count as it is. "constant" and "identifier" are no part of the
     model; "group" is a nuisance that it is given. ``low`` and ``high`` bound what is sampled, ``step`` is the unit to
     which numbers are rounded, and ``missing`` the share of missing cells. Times are in seconds since 1970.
-    ``family`` is that of numeric columns given z; ``inflated`` tells of counts with more zeros than their family has.
+    ``family`` is that of numeric columns given z; ``inflated`` tells of counts with more zeros than their family has,
+    ``shares`` of how the seen cells fall into the categories.
     """
 
     name: str
@@ -44,6 +45,7 @@ class Column:
     spread: float = 1.0
     family: str = "gaussian"
     inflated: bool = False
+    shares: list[float] | None = None
 
     @property
     def modelled(self) -> bool:
@@ -95,7 +97,11 @@ class Column:
             known = self.categories or []
             codes = np.where(np.isnan(y), len(known), y).astype(np.int64)
             return np.array([*known, None], dtype=object)[codes] if self.is_text else np.array([*known, np.nan])[codes]
-        return self.fitting(self._g(self.loc + self.spread * y) if self.kind != "count" else y)
+        return self.fitting(self.raw(y))
+
+    def raw(self, y: np.ndarray) -> np.ndarray:
+        """Numbers in the units of the column, neither rounded nor bounded."""
+        return y if self.kind == "count" else self._g(self.loc + self.spread * y)
 
     def fitting(self, x: np.ndarray) -> np.ndarray:
         """Numbers rounded to the step and drawn to the bounds."""
@@ -151,11 +157,14 @@ class Column:
         holes = f", {self.missing:.1%} missing" if self.missing else ""
         return f"{self.name}: {self.kind}, {text}{holes}"
 
+    def shown(self, value: Any) -> str:
+        """A value of the column as text."""
+        if self.kind == "datetime" and not math.isnan(value):
+            return str(np.datetime64(round(value * 1e6), "us"))[:19]
+        return value if isinstance(value, str) else f"{value:.12g}"
+
     def _range(self) -> str:
-        if self.kind == "datetime":
-            ends = [np.datetime64(round(e * 1e6), "us").astype(str)[:19] for e in (self.low, self.high) if e is not None]
-        else:
-            ends = [f"{e:g}" for e in (self.low, self.high) if e is not None]
+        ends = [self.shown(e) for e in (self.low, self.high) if e is not None]
         step = f" in steps of {self.step:g}" if self.step and self.kind != "count" else ""
         how = f", {self.family}" if self.family != "gaussian" else ", with zeros of their own" if self.inflated else ""
         return " to ".join(ends) + step + how
@@ -279,6 +288,9 @@ def _fault(raw: dict[str, Any]) -> str | None:
         "loc": is_number(raw.get("loc", 0.0)),
         "spread": is_number(raw.get("spread", 1.0), 0, True),
         "family": raw.get("family", "gaussian") in FAMILIES,
+        "shares": raw.get("shares") is None
+        or (isinstance(raw["shares"], list) and len(raw["shares"]) == len(known or ())
+            and all(is_number(v, 0) for v in raw["shares"]) and sum(raw["shares"]) > 0),
         "inflated": isinstance(raw.get("inflated", False), bool),
     }  # fmt: skip
     return next((name for name, good in checks.items() if not good), None)

@@ -233,3 +233,18 @@ def _to_polars(polars: Any, name: str, values: np.ndarray, dtype: str, categorie
         named = getattr(polars, dtype[0].upper() + dtype[1:].replace("int", "Int") if dtype[0] == "u" else dtype.capitalize() if dtype[0].islower() else dtype, None)
         series = series.cast(named) if named is not None else series
     return series.set(polars.Series(missing), None) if missing.any() else series
+
+
+def fill(frame: Any, name: str, values: np.ndarray, categories: Sequence[Any] | None) -> Any:
+    """The frame with these values in the missing cells of a column; what is seen keeps its bits, and the dtype."""
+    if library(frame) == "polars":
+        missing = frame[name].is_null() | (frame[name].is_nan() if frame[name].dtype.is_float() else False)
+        if not missing.any():
+            return frame
+        new = build("polars", {name: (values, plain(frame, name).dtype, categories)})[name]
+        return frame.with_columns(new.zip_with(missing, frame[name]).alias(name))
+    missing = frame[name].isna()
+    if missing.any():
+        new = build("pandas", {name: (values, plain(frame, name).dtype, categories)}, frame.index)[name]
+        frame[name] = frame[name].where(~missing, new)
+    return frame

@@ -38,7 +38,8 @@ def guess(name: str, found: Plain, kind: str | None = None) -> Column:
     if kind == "identifier":
         return column
     if column.coded or kind in ("constant", "group"):
-        return replace(column, categories=_categories(column, known, different, found))
+        column = replace(column, categories=_categories(column, known, different, found))
+        return replace(column, shares=[float((known == c).mean()) for c in column.categories or []])
     if found.form == "text" or (found.form == "time") != (kind == "datetime"):
         raise InputError(f"column {name!r} holds {found.form}, which cannot be {kind}")
     return _numeric(column, known, found.form)

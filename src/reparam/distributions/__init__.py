@@ -30,7 +30,7 @@ from reparam.distributions.logistic import DiscretizedLogistic, LogisticMixture
 from reparam.distributions.logistic_normal import LogisticNormal
 from reparam.distributions.mixture import Mixture
 from reparam.distributions.noise import centre, element_support, from_standard_normal, unwrap
-from reparam.distributions.observed import Observed, log_prob_of_each
+from reparam.distributions.observed import Observed, filled, log_prob_of_each
 from reparam.distributions.ordered import Ordered
 from reparam.distributions.quantized import Codewords, Quantized, code_vectors
 from reparam.distributions.sphere import SphereUniform, VonMisesFisher, sphere
@@ -77,6 +77,7 @@ __all__ = [
     "code_vectors",
     "codes_of",
     "element_support",
+    "filled",
     "from_standard_normal",
     "kl_of_layers",
     "layers_of",

@@ -36,6 +36,7 @@ from reparam.recipes.papers import (
 )
 from reparam.recipes.quantised import fsq_vae, vq_vae
 from reparam.recipes.recipe import Recipe
+from reparam.recipes.tables import table_vae
 
 _ALL: tuple[Callable[..., Recipe], ...] = (
     beta_vae, annealed_vae, free_nats_vae, capacity_vae, iwae, miwae, piwae, ciwae, renyi_vae, reweighted_wake_sleep,
@@ -83,6 +84,7 @@ __all__ = [
     "renyi_vae",
     "reweighted_wake_sleep",
     "svae",
+    "table_vae",
     "vae",
     "vamp_vae",
     "vq_vae",

@@ -1,0 +1,391 @@
+"""A variational autoencoder of DataFrames: mixed types, holes, conditions, in the units of the columns."""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+
+from reparam import evaluate, recipes, seeding
+from reparam.data import Dataset, Schema, frames
+from reparam.data.table import TableSchema, constant
+from reparam.errors import InputError, RunFolderError, nearest
+from reparam.estimators.tabular_posterior import multiple, single, surprises
+from reparam.estimators.tabular_sample import Quality, sample_rows
+from reparam.evaluate import Estimate
+from reparam.run import open_run, save
+from reparam.train import History, fit
+from reparam.vae import VAE
+
+_STEPS = 4000  # of training, where the number of epochs is not given
+_REFERENCE = 20_000  # cells whose surprise says what is usual
+_REFERENCE_K = 64
+_FEW = 40  # rows of which none are held out
+
+
+class TabularVAE:
+    """A model of the rows of a DataFrame of pandas or polars, as it is: numbers, categories, dates, counts, holes.
+
+    ``fit`` infers what each column holds (``schema_``, see :class:`reparam.data.table.TableSchema`), or takes a
+    ``schema`` that was corrected. Missing cells are neither dropped nor filled in: the bound is of what is seen. That
+    is right where cells are missing at random, given what is seen of the row; with ``missingness="informative"``
+    which cells are missing is modelled too, as further columns, so that it tells of z and thereby of the rest.
+
+    ``score_samples`` gives log p of what is seen of each row, in nats per unit of the columns. All numbers are in
+    those units, whatever was standardised inside: models with different schemas of the same columns can be compared.
+
+    Parameters
+    ----------
+    latent_dim, hidden, activation
+        Dimensions of z; the sizes of the encoder's hidden layers, mirrored in the decoder; their activation.
+    schema : TableSchema or None
+        What the columns hold; inferred unless given.
+    kinds : dict or None
+        Kinds of columns that are not to be inferred: {"zip": "categorical"}.
+    group : str or None
+        A column that is no part of the model but a condition of it, such as a batch or a site: a nuisance.
+    combinations : list of lists of str
+        Categorical columns of which only combinations are sampled that the table has: [["country", "city"]].
+    missingness : str
+        "random" or "informative".
+    unseen : str
+        Categories that training never saw: an "error", or "missing".
+    train_k : int
+        Samples of z in the training bound (IWAE).
+    epochs, batch_size, lr, validation, patience
+        As in ``rp.fit``. Unless given, epochs make about 4000 steps, at least 20. Rows are held out of more than 40.
+    k : int
+        Samples of z for each row in scores, imputations and explanations.
+    random_state : int
+        Decides all randomness: 0 to 2**32 - 1.
+    verbose : bool
+        Whether training shows its progress.
+
+    Attributes
+    ----------
+    schema_, vae_, history_
+        The schema, the model, and the epochs of its training.
+    """
+
+    def __init__(
+        self,
+        latent_dim: int = 10,
+        *,
+        hidden: Sequence[int] = (128, 128),
+        activation: str = "relu",
+        schema: TableSchema | None = None,
+        kinds: Mapping[str, str] | None = None,
+        group: str | None = None,
+        combinations: Sequence[Sequence[str]] = (),
+        missingness: str = "random",
+        unseen: str = "error",
+        train_k: int = 20,
+        epochs: int | None = None,
+        batch_size: int = 128,
+        lr: float = 1e-3,
+        validation: float = 0.1,
+        patience: int | None = 30,
+        k: int = 500,
+        random_state: int = 0,
+        verbose: bool = False,
+    ) -> None:
+        self.latent_dim = latent_dim
+        self.hidden = hidden
+        self.activation = activation
+        self.schema = schema
+        self.kinds = kinds
+        self.group = group
+        self.combinations = combinations
+        self.missingness = missingness
+        self.unseen = unseen
+        self.train_k = train_k
+        self.epochs = epochs
+        self.batch_size = batch_size
+        self.lr = lr
+        self.validation = validation
+        self.patience = patience
+        self.k = k
+        self.random_state = random_state
+        self.verbose = verbose
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """The parameters of the constructor."""
+        return {name: getattr(self, name) for name in inspect.signature(type(self)).parameters}
+
+    def set_params(self, **params: Any) -> TabularVAE:
+        """Replace parameters of the constructor.
+
+        Raises:
+            InputError: for a name that is none.
+        """
+        known = self.get_params()
+        for name, value in params.items():
+            if name not in known:
+                raise InputError(f"TabularVAE has no parameter {name!r}: {nearest(name, known)}")
+            setattr(self, name, value)
+        return self
+
+    def fit(self, X: Any, y: Any = None, **more: Any) -> TabularVAE:
+        """Infer the schema of the table and train; ``more`` are further options of ``rp.fit``, such as ``out``.
+
+        Raises:
+            InputError: for a table that cannot be used, naming the column; for fewer than 2 rows.
+            NonFiniteError: if training diverges.
+        """
+        self._check()
+        informative = self.missingness == "informative"
+        schema = self.schema
+        if schema is None:
+            schema = TableSchema.of(X, self.kinds, self.group, self.combinations, informative)
+        data = schema.dataset(X, self.unseen)
+        return self.fit_dataset(schema, data, **more)
+
+    def fit_dataset(self, schema: TableSchema, data: Dataset, **more: Any) -> TabularVAE:
+        """Train on data that the schema has made of a table: see :meth:`fit`."""
+        empty = data.x.isnan().all(1)
+        if bool(empty.any()):  # rows that say nothing
+            data = data[(~empty).nonzero().flatten()] if not bool(empty.all()) else data
+        if len(data) < 2:
+            raise InputError(f"training needs at least 2 rows with values; the table has {len(data)}")
+        with seeding.seeded(self.random_state):
+            model, objective = recipes.table_vae(
+                schema, self.latent_dim, hidden=self.hidden, activation=self.activation, k=self.train_k
+            )
+        share = self.validation if len(data) > _FEW else None
+        self.schema_, self.vae_ = schema, model
+        self.history_: History = fit(
+            model, data, objective=objective, epochs=self.epochs_for(len(data)), batch_size=self.batch_size,
+            lr=self.lr, seed=self.random_state, validation=share or None, patience=self.patience if share else None,
+            schema=self.run_schema(schema), progress=self.verbose, **more,
+        )  # fmt: skip
+        self._usual = None
+        self._learn_the_usual(data)
+        return self
+
+    def epochs_for(self, rows: int) -> int:
+        """How many passes over so many rows are made at most."""
+        return self.epochs or max(20, math.ceil(_STEPS * self.batch_size / max(rows, self.batch_size)))
+
+    @staticmethod
+    def run_schema(schema: TableSchema) -> Schema:
+        """The schema of a run folder, with that of the table in it."""
+        return Schema((schema.width,), "float64", columns=schema.names, table=schema)
+
+    @classmethod
+    def of(cls, vae: VAE, schema: TableSchema, **params: Any) -> TabularVAE:
+        """A fitted estimator of a model that was made otherwise, for tables of this schema."""
+        made = cls(**params)
+        made._check()
+        made.schema_, made.vae_, made.history_, made._usual = schema, vae.eval(), History([]), None
+        return made
+
+    def save(self, folder: str | Path) -> None:
+        """Write model, schema and parameters to a folder; nothing in it is code."""
+        self._fitted()
+        kept = {n: v for n, v in self.get_params().items() if n in _KEPT and v is not None}
+        usual = {} if self._usual is None else {"usual": self._usual.tolist()}
+        save(self.vae_, folder, config={"tabular": {**kept, **usual}}, schema=self.run_schema(self.schema_))
+
+    @classmethod
+    def load(cls, folder: str | Path) -> TabularVAE:
+        """The estimator that ``save`` wrote, or the model of ``reparam train`` on a table.
+
+        Raises:
+            RunFolderError: for a folder that is incomplete, altered, or of no table.
+        """
+        run = open_run(folder)
+        if run.schema is None or run.schema.table is None:
+            raise RunFolderError(f"{folder} is not of a table: open it by reparam.load")
+        raw = run.config.get("tabular", {})
+        raw = raw if isinstance(raw, dict) else {}
+        made = cls.of(run.vae, run.schema.table, **{n: v for n, v in raw.items() if n in _KEPT})
+        usual = np.array(raw.get("usual", []), dtype=np.float64)
+        if usual.shape == (2, run.schema.table.width):
+            made._usual = usual
+        return made
+
+    def transform(self, X: Any) -> np.ndarray:
+        """The mean of q(z|x) of each row given what is seen of it, (rows, latent_dim)."""
+        data = self._data(X)
+        return evaluate.encode(self.vae_, data, self.random_state).numpy()
+
+    def fit_transform(self, X: Any, y: Any = None) -> np.ndarray:
+        """``fit``, then ``transform`` of the same table."""
+        return self.fit(X).transform(X)
+
+    def score_samples(self, X: Any) -> np.ndarray:
+        """log p of what is seen of each row, (rows,), in nats, per unit of the columns; 0 where nothing is seen.
+
+        The importance-weighted estimate with ``k`` samples, a lower bound in expectation. It depends on the row, the
+        seed and k alone.
+        """
+        return np.asarray(self.log_likelihood(X).per_datum.numpy())
+
+    def score(self, X: Any, y: Any = None) -> float:
+        """The mean of ``score_samples``."""
+        return self.log_likelihood(X).value
+
+    def log_likelihood(self, X: Any, k: int | None = None) -> Estimate:
+        """The estimate behind ``score_samples``, with its standard error, effective sample sizes and k-hat."""
+        data = self._data(X)
+        found = evaluate.log_likelihood(self.vae_, data, k or self.k, seed=self.random_state)
+        units = torch.from_numpy(self.schema_.log_units(data.x.numpy()))
+        return Estimate.of(found.per_datum + units, found.k, found.method, found.ess, found.khat)
+
+    def impute(self, X: Any, m: int | None = None) -> Any:
+        """The table with its holes filled, in its own dtypes; what is seen stays as it is.
+
+        Each missing number is its posterior mean given what is seen of the row, rounded as its column is; each missing
+        category the most probable. With ``m``, a list of m tables: multiple imputations, draws from p(x | seen) by
+        sampling importance resampling, for analyses that must know how uncertain a filled cell is (Rubin 1987). A
+        constant gets its value; identifiers stay missing.
+        """
+        data = self._data(X)
+        if m is None:
+            values, _ = single(self.vae_, data, self.schema_, self.k, self.random_state)
+            return self._filled(X, self._in_units(values))
+        if isinstance(m, bool) or not isinstance(m, int) or m < 1:
+            raise InputError(f"m, the number of imputations, is a whole number of at least 1, not {m!r}")
+        drawn = multiple(self.vae_, data, self.schema_, m, self.k, self.random_state)
+        return [self._filled(X, self._decoded(x)) for x in drawn]
+
+    def impute_intervals(self, X: Any, level: float = 0.95, m: int = 200) -> Any:
+        """What is imputed, a row for each missing cell: row, column, value, low and high, probability.
+
+        ``low`` and ``high`` are the ends of a central interval of m draws given what is seen, for columns of numbers;
+        ``probability`` is that of the most probable category.
+        """
+        if not 0 < level < 1:
+            raise InputError(f"level, the probability of an interval, is between 0 and 1, not {level!r}")
+        data = self._data(X)
+        values, probability = single(self.vae_, data, self.schema_, self.k, self.random_state)
+        shown = self._in_units(values)
+        drawn = multiple(self.vae_, data, self.schema_, m, self.k, self.random_state)
+        ends = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2], axis=0)
+        holes = np.isnan(data.x.numpy())
+        table: dict[str, list[Any]] = {n: [] for n in ("row", "column", "value", "low", "high", "probability")}
+        for row, i in np.argwhere(holes[:, : len(self.schema_.modelled)]).tolist():
+            column = self.schema_.modelled[i]
+            value = shown[column.name][row]
+            low, high = (math.nan, math.nan) if column.coded else column.decode(ends[:, row, i]).tolist()
+            entry = (row, column.name, column.shown(value), low, high, probability[row, i])
+            for name, each in zip(table, entry, strict=True):
+                table[name].append(each)
+        dtypes = {"row": "int64", "column": "str", "value": "str"}
+        return frames.build(
+            frames.library(X),
+            {n: (np.array(v, dtype=object if n in ("column", "value") else np.float64), dtypes.get(n, "float64"), None)
+             for n, v in table.items()},
+        )  # fmt: skip
+
+    def sample(
+        self, n: int = 1, given: Mapping[str, Any] | None = None, *, random_state: int | None = None,
+        with_quality: bool = False,
+    ) -> Any:  # fmt: skip
+        """n new rows, in the columns, dtypes and bounds of the table; identifiers are left out.
+
+        ``given`` are conditions by column: a value, a pair (low, high) of numbers, or a list of categories:
+        ``{"sex": "F", "age": (30, 40)}``. z is then drawn from the prior and from q given the conditions, resampled by
+        its importance weights, and the other cells are drawn given z. A warning says where the weights are poor;
+        ``with_quality`` gives (table, :class:`Quality`).
+
+        Raises:
+            InputError: for n below 1, a column or a category that is none, or conditions that no draw has met.
+        """
+        self._fitted()
+        if isinstance(n, bool) or not isinstance(n, int | np.integer) or n < 1:
+            raise InputError(f"the number of samples must be at least 1, not {n!r}")
+        seed = self.random_state if random_state is None else random_state
+        x, groups, quality = sample_rows(self.vae_, self.schema_, int(n), dict(given or {}), seed)
+        table = self.schema_.decode(x, groups=groups)
+        if self.schema_.frame == "pandas" and given:
+            table.attrs["quality"] = quality._asdict()
+        return (table, quality) if with_quality else table
+
+    def anomaly_score(self, X: Any) -> np.ndarray:
+        """How unusual each row is, (rows,): -log p of what is seen of it, in nats. The higher, the more unusual."""
+        return -self.score_samples(X)
+
+    def anomaly_columns(self, X: Any, top: int = 3) -> Any:
+        """The columns that make each row unusual, ranked: a table of row, rank, column, surprise and excess.
+
+        The surprise of a cell is -log p(cell | the other seen cells), in nats per unit of its column; ``excess`` is how
+        many standard deviations it lies above the mean surprise of its column in training, by which it is ranked.
+        """
+        data = self._data(X)
+        found = surprises(self.vae_, data, self.k, self.random_state)
+        usual = self._usual if self._usual is not None else np.array([[0.0], [1.0]])
+        excess = (found - usual[0]) / usual[1]
+        order = np.argsort(-np.nan_to_num(excess, nan=-np.inf), axis=1, kind="stable")[:, :top]
+        rows = np.repeat(np.arange(len(found)), order.shape[1])
+        ranks, at = np.tile(np.arange(order.shape[1]), len(found)), order.ravel()
+        known = ~np.isnan(found[rows, at])
+        rows, ranks, at = rows[known], ranks[known], at[known]
+        x, columns = data.x.numpy(), self.schema_.modelled
+        own = np.array([columns[i].log_units(x[r, i : i + 1])[0] if i < len(columns) else 0.0 for r, i in zip(rows, at, strict=True)])
+        names = np.array([self.schema_.names[i] for i in at], dtype=object)
+        return frames.build(frames.library(X), {
+            "row": (rows.astype(float), "int64", None), "rank": (ranks + 1.0, "int64", None),
+            "column": (names, "str", None), "surprise": (found[rows, at] - own, "float64", None),
+            "excess": (excess[rows, at], "float64", None),
+        })  # fmt: skip
+
+    def _learn_the_usual(self, data: Dataset) -> None:
+        """Mean and deviation of each column's surprise, over some rows of training."""
+        width = data.x.shape[1]
+        rows = min(len(data), max(20, _REFERENCE // width // max(1, width // 10)))
+        chosen = data[torch.linspace(0, len(data) - 1, rows).long()]
+        found = surprises(self.vae_, chosen, _REFERENCE_K, self.random_state)
+        known = ~np.isnan(found)
+        count = np.maximum(known.sum(0), 1)
+        mean = np.where(known, found, 0.0).sum(0) / count
+        spread = np.sqrt(np.where(known, (found - mean) ** 2, 0.0).sum(0) / count)
+        self._usual = np.stack([mean, np.maximum(spread, 0.1)])
+
+    def _check(self) -> None:
+        for name, value, known in (
+            ("missingness", self.missingness, ("random", "informative")), ("unseen", self.unseen, ("error", "missing")),
+        ):  # fmt: skip
+            if value not in known:
+                raise InputError(f"unknown {name} {value!r}: {nearest(str(value), known)}")
+        for name in ("k", "train_k", "batch_size"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+                raise InputError(f"{name} must be a whole number of at least 1, not {value!r}")
+
+    def _fitted(self) -> None:
+        if not hasattr(self, "vae_"):
+            raise InputError("this TabularVAE is not fitted yet: call fit(table) first")
+
+    def _data(self, X: Any) -> Dataset:
+        self._fitted()
+        return self.schema_.dataset(X, self.unseen)
+
+    def _in_units(self, values: np.ndarray) -> dict[str, np.ndarray]:
+        """Means and most probable classes as values of the columns."""
+        return {
+            c.name: c.decode(values[:, i]) if c.coded else c.fitting(values[:, i])
+            for i, c in enumerate(self.schema_.modelled)
+        }
+
+    def _decoded(self, x: np.ndarray) -> dict[str, np.ndarray]:
+        return {c.name: c.decode(x[:, i].astype(np.float64)) for i, c in enumerate(self.schema_.modelled)}
+
+    def _filled(self, X: Any, values: Mapping[str, np.ndarray]) -> Any:
+        """The table with these values where its cells are missing."""
+        out = X.clone() if frames.library(X) == "polars" else X.copy()
+        for column in self.schema_.columns:
+            if column.name not in out.columns or column.kind in ("identifier", "group"):
+                continue
+            new = values.get(column.name)
+            out = frames.fill(out, column.name, constant(column, len(out)) if new is None else new, column.categories)
+        return out
+
+
+_KEPT = ("k", "random_state", "unseen", "missingness", "latent_dim")
+__all__ = ["Quality", "TabularVAE"]
