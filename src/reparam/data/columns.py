@@ -189,7 +189,7 @@ class Column:
         """The values as text or numbers, whichever the categories or the units are."""
         text = found.form == "text"
         if self.coded or self.kind == "group":
-            if self.is_text == text or bool(_missing(found.values).all()):
+            if self.is_text == text or bool(missing_cells(found.values).all()):
                 return found.values
             if self.is_text:  # numbers where text was: 1 for "1"
                 return np.array([None if math.isnan(v) else f"{v:g}" for v in found.values], dtype=object)
@@ -214,13 +214,13 @@ class Column:
 
     def _codes(self, values: np.ndarray, unseen: str) -> np.ndarray:
         place = {c: float(i) for i, c in enumerate(self.categories or [])}
-        missing = _missing(values)
+        missing = missing_cells(values)
         codes = np.array([math.nan if m else place.get(v, -1.0) for v, m in zip(values.tolist(), missing, strict=True)])
         strange = codes == -1
         if strange.any() and unseen != "missing":
             value = values[int(strange.argmax())]
             shown = value if isinstance(value, str) else f"{value:g}"
-            hint = nearest(shown, [str(c) for c in place]) if len(place) <= 20 else "it is none of the known ones"  # noqa: PLR2004
+            hint = nearest(shown, [str(c) for c in place]) if len(place) <= 20 else "it is none of the known ones"
             raise InputError(
                 f"column {self.name!r}, row {int(strange.argmax())} is {shown!r}, which training never saw: {hint} "
                 "(unseen='missing' takes such cells for missing)"
@@ -259,7 +259,8 @@ def _what(form: str) -> str:
     return {"time": "dates", "bool": "true and false", "number": "numbers"}.get(form, form)
 
 
-def _missing(values: np.ndarray) -> np.ndarray:
+def missing_cells(values: np.ndarray) -> np.ndarray:
+    """Which cells of a column are missing: None among text, NaN among numbers."""
     return np.array([v is None for v in values], dtype=bool) if values.dtype == object else np.isnan(values)
 
 

@@ -45,8 +45,9 @@ def names(frame: Any) -> list[str]:
     """The names of the columns.
 
     Raises:
-        InputError: for names that are no text, or given twice.
+        InputError: for what is no DataFrame, and names that are no text or given twice.
     """
+    library(frame)
     found = list(frame.columns)
     for name in found:
         if not isinstance(name, str):
@@ -101,22 +102,22 @@ def _pandas(series: Any, name: str) -> Plain:
         inner = _pandas(pandas.Series(series.dtype.categories), name)
         codes, ordered = np.asarray(series.cat.codes), bool(series.dtype.ordered)
         values = np.concatenate([inner.values, [None if inner.form == _TEXT else np.nan]])[codes]
-        return Plain(values, inner.form, f"category[{inner.dtype}]{'<' if ordered else ''}", list(inner.values), ordered)
+        return Plain(
+            values, inner.form, f"category[{inner.dtype}]{'<' if ordered else ''}", list(inner.values), ordered
+        )
     if api.is_datetime64_any_dtype(series.dtype):
         return Plain(_seconds(pandas, series), _TIME, dtype)
-    if api.is_bool_dtype(series.dtype):
-        return Plain(_floats(series), _BOOL, dtype)
-    if api.is_numeric_dtype(series.dtype) and not api.is_complex_dtype(series.dtype):
-        return Plain(_floats(series), _NUMBER, dtype)
+    is_bool = api.is_bool_dtype(series.dtype)
+    if is_bool or (api.is_numeric_dtype(series.dtype) and not api.is_complex_dtype(series.dtype)):
+        return Plain(_floats(series), _BOOL if is_bool else _NUMBER, dtype)
     if isinstance(series.dtype, pandas.StringDtype) or dtype == "object" or "string" in dtype:
         kind = api.infer_dtype(series, skipna=True)
         missing = np.asarray(series.isna())
         if kind in ("string", "empty"):
             return Plain(_object(np.asarray(series, dtype=object), missing), _TEXT, dtype)
-        if kind in ("integer", "floating", "mixed-integer-float", "decimal"):
-            return Plain(np.array([np.nan if m else float(v) for v, m in zip(series, missing, strict=True)]), _NUMBER, dtype)
-        if kind == "boolean":
-            return Plain(np.array([np.nan if m else float(v) for v, m in zip(series, missing, strict=True)]), _BOOL, dtype)
+        if kind in ("integer", "floating", "mixed-integer-float", "decimal", "boolean"):
+            values = np.array([np.nan if m else float(v) for v, m in zip(series, missing, strict=True)])
+            return Plain(values, _BOOL if kind == "boolean" else _NUMBER, dtype)
         if kind in ("date", "datetime", "datetime64"):
             return Plain(_seconds(pandas, pandas.to_datetime(series)), _TIME, f"object:{kind}")
         raise _refuse(name, f"values of several types ({kind})" if "mixed" in kind else kind)
@@ -152,17 +153,20 @@ def _to_pandas(pandas: Any, values: np.ndarray, dtype: str, categories: Sequence
     if kind.startswith("bool"):
         if not missing.any() and dtype in ("bool", "Boolean"):
             return pandas.Series(values >= 0.5, index=index)
-        as_objects = np.where(missing, None, values >= 0.5)
-        return pandas.Series(as_objects, index=index, dtype=object if dtype in ("bool", "object") else dtype)
+        cells = [None if m else bool(v >= 0.5) for v, m in zip(values, missing, strict=True)]
+        return pandas.Series(cells, index=index, dtype=object if dtype in ("bool", "object") else dtype)
     if kind.startswith(("int", "uint")):
         whole = pandas.Series(np.where(missing, 0, np.rint(values)), index=index)
         if not missing.any():
             return whole.astype(dtype)
-        nullable = dtype if dtype[0].isupper() or "[" in dtype else {"i": "I", "u": "UI"}[dtype[0]] + dtype[2 if dtype[0] == "u" else 1 :]
-        return whole.astype(nullable).mask(missing)
-    if kind.startswith(("float", "double", "half")):
-        return pandas.Series(values, index=index).astype(dtype.lower() if dtype[0] == "F" and dtype not in ("Float32", "Float64") else dtype)
-    return pandas.Series(values, index=index).astype("object" if dtype == "object" else "float64")
+        return whole.astype(_nullable(dtype)).mask(missing)
+    kept = dtype if kind.startswith(("float", "double", "half", "object")) else "float64"
+    return pandas.Series(values, index=index).astype(kept)
+
+
+def _nullable(dtype: str) -> str:
+    """The integer dtype of pandas that has missing values: Int64 of int64."""
+    return dtype if "[" in dtype else dtype.replace("uint", "UInt").replace("int", "Int")
 
 
 def _times(pandas: Any, values: np.ndarray, dtype: str, index: Any) -> Any:
@@ -212,27 +216,32 @@ def _polars(series: Any, name: str) -> Plain:
 
 def _to_polars(polars: Any, name: str, values: np.ndarray, dtype: str, categories: Sequence[Any] | None) -> Any:
     if values.dtype == object:
-        kinds = {"Enum": lambda: polars.Enum(list(categories or [])), "Categorical": lambda: polars.Categorical}
-        kind = kinds["Categorical" if dtype.startswith("category") else dtype]() if dtype in kinds or dtype.startswith("category") else polars.String
-        return polars.Series(name, list(values), dtype=polars.String).cast(kind)
+        texts = polars.Series(name, list(values), dtype=polars.String)
+        if dtype == "Enum":
+            return texts.cast(polars.Enum(list(categories or [])))
+        return texts.cast(polars.Categorical) if dtype.startswith(("Categorical", "category")) else texts
     missing = np.isnan(values)
+    known = np.where(missing, 0.0, values)
     if dtype.startswith(("Date", "datetime", "object:date")):
-        micro = np.rint(np.where(missing, 0, values) * 1e6).astype(np.int64)
-        series = polars.Series(name, micro).cast(polars.Datetime("us"))
-        if dtype == "Date":
-            series = series.cast(polars.Date)
-        elif match := re.fullmatch(r"Datetime\(time_unit='(\w+)', time_zone=(?:None|'(.*)')\)", dtype):
-            unit, zone = match.groups()
-            series = series.dt.replace_time_zone("UTC").dt.convert_time_zone(zone) if zone else series
-            series = series.cast(polars.Datetime(unit, zone))
+        series = _polars_times(polars, polars.Series(name, np.rint(known * 1e6).astype(np.int64)), dtype)
     elif dtype.lower().startswith("bool"):
-        series = polars.Series(name, np.where(missing, 0, values) >= 0.5)
+        series = polars.Series(name, known >= 0.5)
     else:
-        whole = dtype.lower().startswith(("int", "uint"))
-        series = polars.Series(name, np.rint(np.where(missing, 0, values)) if whole else np.where(missing, 0.0, values))
-        named = getattr(polars, dtype[0].upper() + dtype[1:].replace("int", "Int") if dtype[0] == "u" else dtype.capitalize() if dtype[0].islower() else dtype, None)
-        series = series.cast(named) if named is not None else series
+        whole, kind = dtype.lower().startswith(("int", "uint")), _nullable(dtype).replace("float", "Float")
+        series = polars.Series(name, np.rint(known) if whole else known).cast(getattr(polars, kind, polars.Float64))
     return series.set(polars.Series(missing), None) if missing.any() else series
+
+
+def _polars_times(polars: Any, micro: Any, dtype: str) -> Any:
+    series = micro.cast(polars.Datetime("us"))
+    if dtype == "Date":
+        return series.cast(polars.Date)
+    match = re.fullmatch(r"Datetime\(time_unit='(\w+)', time_zone=(?:None|'(.*)')\)", dtype)
+    if match is None:
+        return series
+    unit, zone = match.groups()
+    series = series.dt.replace_time_zone("UTC").dt.convert_time_zone(zone) if zone else series
+    return series.cast(polars.Datetime(unit, zone))
 
 
 def fill(frame: Any, name: str, values: np.ndarray, categories: Sequence[Any] | None) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -25,13 +26,15 @@ def guess(name: str, found: Plain, kind: str | None = None) -> Column:
     Raises:
         InputError: for a given kind that the values are not of.
     """
-    missing = np.array([v is None for v in found.values], dtype=bool) if found.form == "text" else np.isnan(found.values)
+    missing = (
+        np.array([v is None for v in found.values], dtype=bool) if found.form == "text" else np.isnan(found.values)
+    )
     known = found.values[~missing]
     share = float(missing.mean()) if len(missing) else 0.0
     column = Column(name, "constant", found.dtype, [], missing=share)
     if not len(known):
         return column
-    different = _different(known, found)
+    different = _different(known)
     if kind is None:
         kind = _kind(name, known, different, found)
     column = replace(column, kind=kind, categories=None)
@@ -45,23 +48,24 @@ def guess(name: str, found: Plain, kind: str | None = None) -> Column:
     return _numeric(column, known, found.form)
 
 
-def _different(known: np.ndarray, found: Plain) -> list:
-    """The different values, sorted; of many numbers only so many as decide."""
-    return sorted(set(known.tolist()))
+def _different(known: np.ndarray) -> np.ndarray:
+    """The different values, sorted."""
+    return np.array(sorted(set(known.tolist())), dtype=object) if known.dtype == object else np.unique(known)
 
 
-def _kind(name: str, known: np.ndarray, different: list, found: Plain) -> str:
+def _kind(name: str, known: np.ndarray, different: np.ndarray, found: Plain) -> str:
     n, d = len(known), len(different)
     if d == 1 and found.categories is None:
         return "constant"
     if found.form == "bool":
         return "boolean"
     if found.categories is not None:
-        return "constant" if len(found.categories) < 2 else "ordinal" if found.ordered and len(found.categories) > 2 else (
-            "binary" if len(found.categories) == 2 else "categorical")  # fmt: skip
+        c = len(found.categories)
+        many = "ordinal" if found.ordered else "categorical"
+        return "constant" if c < 2 else "binary" if c == 2 else many
     if found.form == "text":
-        many = n >= _ROWS and d > max(n / 2, 1)
-        return "binary" if d == 2 else "identifier" if many or d > _KINDS else "categorical"
+        apart = n >= _ROWS and d > n / 2
+        return "binary" if d == 2 else "identifier" if apart or d > _KINDS else "categorical"
     if found.form == "time":
         return "datetime"
     if d == 2:
@@ -69,8 +73,8 @@ def _kind(name: str, known: np.ndarray, different: list, found: Plain) -> str:
     return _kind_of_numbers(name, known, different)
 
 
-def _kind_of_numbers(name: str, known: np.ndarray, different: list) -> str:
-    n, d, low, high = len(known), len(different), different[0], different[-1]
+def _kind_of_numbers(name: str, known: np.ndarray, different: np.ndarray) -> str:
+    n, d, low, high = len(known), len(different), float(different[0]), float(different[-1])
     if bool((known == np.rint(known)).all()):
         named = re.search(r"(^|[_ .])(id|index|key|uuid|row)($|[_ .])|^unnamed", name.lower()) is not None
         if n >= _ROWS and d == n and (named or (high - low == n - 1 and bool((np.diff(known) == 1).all()))):
@@ -97,7 +101,7 @@ def _real_or_positive(known: np.ndarray) -> str:
     return "positive" if skew > 1 and abs(_skew(np.log(x))) < skew else "real"
 
 
-def _categories(column: Column, known: np.ndarray, different: list, found: Plain) -> list:
+def _categories(column: Column, known: np.ndarray, different: np.ndarray, found: Plain) -> list[Any]:
     if found.categories is not None and column.kind != "constant":
         return list(found.categories)
     if column.kind == "boolean":
@@ -108,7 +112,7 @@ def _categories(column: Column, known: np.ndarray, different: list, found: Plain
             return [float(v) for v in range(low, high + 1)]  # grades that nobody got are grades
     if column.coded and len(different) < 2:
         raise InputError(f"column {column.name!r} has one value, {different[0]!r}: its kind is 'constant'")
-    return different
+    return list(different.tolist())
 
 
 def _numeric(column: Column, known: np.ndarray, form: str) -> Column:
@@ -154,14 +158,16 @@ def _zeros(mean: float, variance: float) -> float:
 
 def _step(known: np.ndarray, steps: tuple[float, ...] | None = None) -> float | None:
     """The largest unit of which all values are multiples, a power of ten or of time."""
-    x = _sample(known)
     for step in steps or (1e6, 1e5, 1e4, 1e3, 1e2, 10.0, 1.0, 0.1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6):
-        k = x / step
-        if bool((np.abs(k - np.rint(k)) <= 1e-9 * np.maximum(1, np.abs(k))).all()) and np.abs(k).max() < 1e15:
-            every = known / step
-            if bool((np.abs(every - np.rint(every)) <= 1e-9 * np.maximum(1, np.abs(every))).all()):
-                return step
+        if all(_whole(x / step) for x in (_sample(known), known)):  # a sample first: it refuses most
+            return step
     return None
+
+
+def _whole(k: np.ndarray) -> bool:
+    """Whether all are whole numbers, to rounding, and small enough that this says something."""
+    size = np.abs(k)
+    return bool((np.abs(k - np.rint(k)) <= np.minimum(1e-9 * size, 1e-4)).all()) and bool(size.max() < 1e12)
 
 
 def _sample(x: np.ndarray) -> np.ndarray:
@@ -195,7 +201,9 @@ def modes(y: np.ndarray) -> int:
     grid = (edges[1:] + edges[:-1]) / 2
     kernel = np.exp(-0.5 * ((grid - grid[256]) / max(width, 0.03)) ** 2)
     density = np.convolve(counts, kernel, mode="same")
-    tops = [i for i in range(1, 511) if density[i - 1] < density[i] >= density[i + 1] and density[i] > density.max() / 20]
+    tops = [
+        i for i in range(1, 511) if density[i - 1] < density[i] >= density[i + 1] and density[i] > density.max() / 20
+    ]
     found, last = 0, None
     for top in tops:
         if last is None or density[last:top].min() < 0.8 * min(density[last], density[top]):

@@ -25,7 +25,8 @@ class Schema:
     """The shape, dtype and units of one datum.
 
     ``pixel_max`` is the value that becomes 1; ``binarize`` how grey values become 0 and 1; ``columns`` the names of
-    a table's columns; ``contexts`` what a conditional model reads beside the data; ``table`` what the columns of a mixed table hold.
+    a table's columns; ``contexts`` what a conditional model reads beside the data; ``table`` what the columns of a
+    mixed table hold.
     """
 
     event_shape: tuple[int, ...]

@@ -60,7 +60,7 @@ class TableSchema:
         if not len(frame):
             raise InputError("the table has no rows")
         columns = tuple(guess(name, frames.plain(frame, name), kinds.get(name)) for name in names)
-        holes = tuple(c.name for c in columns if c.modelled and 0 < c.missing) if informative else ()
+        holes = tuple(c.name for c in columns if c.modelled and c.missing > 0) if informative else ()
         schema = TableSchema(columns, frames.library(frame), indicators=holes)
         if not schema.modelled:
             raise InputError("the table has no column to model: all are constant, empty or tell rows apart")
@@ -142,7 +142,9 @@ class TableSchema:
             raise InputError(f"the table has no column {column.name!r}, the group of each row")
         codes = column.encode(frames.plain(frame, column.name))
         if np.isnan(codes).any():
-            raise InputError(f"column {column.name!r}, row {int(np.isnan(codes).argmax())} is missing: each row needs its group")
+            raise InputError(
+                f"column {column.name!r}, row {int(np.isnan(codes).argmax())} is missing: each row needs its group"
+            )
         return codes.astype(np.int64)
 
     def contexts(self, codes: np.ndarray | None) -> tuple[Tensor, ...]:
@@ -224,7 +226,9 @@ class TableSchema:
         if not isinstance(raw, dict) or not isinstance(raw.get("columns"), list) or not raw["columns"]:
             raise RunFolderError("the schema of the table has no columns: it was altered, or is of something else")
         if type(raw.get("format")) is not int or not 1 <= raw["format"] <= FORMAT:
-            raise RunFolderError(f"the schema of the table has format {raw.get('format')!r}: this reparam reads {FORMAT}")
+            raise RunFolderError(
+                f"the schema of the table has format {raw.get('format')!r}: this reparam reads {FORMAT}"
+            )
         columns = tuple(Column.from_dict(c) for c in raw["columns"])
         names = [c.name for c in columns]
         if len(set(names)) < len(names):

@@ -71,7 +71,10 @@ class GaussianMixture(ElementMixture):
     components: Normal
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """Log density, in nats. By (x - loc) / scale: torch divides by scale⁴, which overflows in components of no weight."""
+        """Log density, in nats.
+
+        By (x - loc) / scale: torch's gradient divides by scale⁴, which overflows in components of no weight.
+        """
         t = (value.unsqueeze(-1) - self.components.loc) / self.components.scale
         each = -t.square() / 2 - self.components.scale.log() - math.log(2 * math.pi) / 2
         return torch.logsumexp(self.log_weights + each, -1)

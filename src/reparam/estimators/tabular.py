@@ -6,7 +6,7 @@ import inspect
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -113,6 +113,8 @@ class TabularVAE:
         self.random_state = random_state
         self.verbose = verbose
 
+    _usual: np.ndarray | None = None
+
     def get_params(self, deep: bool = True) -> dict[str, Any]:
         """The parameters of the constructor."""
         return {name: getattr(self, name) for name in inspect.signature(type(self)).parameters}
@@ -163,7 +165,6 @@ class TabularVAE:
             lr=self.lr, seed=self.random_state, validation=share or None, patience=self.patience if share else None,
             schema=self.run_schema(schema), progress=self.verbose, **more,
         )  # fmt: skip
-        self._usual = None
         self._learn_the_usual(data)
         return self
 
@@ -181,14 +182,14 @@ class TabularVAE:
         """A fitted estimator of a model that was made otherwise, for tables of this schema."""
         made = cls(**params)
         made._check()
-        made.schema_, made.vae_, made.history_, made._usual = schema, vae.eval(), History([]), None
+        made.schema_, made.vae_, made.history_ = schema, vae.eval(), History([])
         return made
 
     def save(self, folder: str | Path) -> None:
         """Write model, schema and parameters to a folder; nothing in it is code."""
         self._fitted()
         kept = {n: v for n, v in self.get_params().items() if n in _KEPT and v is not None}
-        usual = {} if self._usual is None else {"usual": self._usual.tolist()}
+        usual: dict[str, Any] = {} if self._usual is None else {"usual": self._usual.tolist()}
         save(self.vae_, folder, config={"tabular": {**kept, **usual}}, schema=self.run_schema(self.schema_))
 
     @classmethod
@@ -327,11 +328,12 @@ class TabularVAE:
         known = ~np.isnan(found[rows, at])
         rows, ranks, at = rows[known], ranks[known], at[known]
         x, columns = data.x.numpy(), self.schema_.modelled
-        own = np.array([columns[i].log_units(x[r, i : i + 1])[0] if i < len(columns) else 0.0 for r, i in zip(rows, at, strict=True)])
+        units = np.stack([c.log_units(x[:, i]) for i, c in enumerate(columns)], 1)
+        units = np.pad(units, ((0, 0), (0, x.shape[1] - units.shape[1])))
         names = np.array([self.schema_.names[i] for i in at], dtype=object)
         return frames.build(frames.library(X), {
             "row": (rows.astype(float), "int64", None), "rank": (ranks + 1.0, "int64", None),
-            "column": (names, "str", None), "surprise": (found[rows, at] - own, "float64", None),
+            "column": (names, "str", None), "surprise": ((found - units)[rows, at], "float64", None),
             "excess": (excess[rows, at], "float64", None),
         })  # fmt: skip
 

@@ -39,9 +39,7 @@ class Limits(NamedTuple):
 
     def check(self, x: Tensor) -> Tensor:
         """Whether each cell is inside."""
-        inside = (x >= self.low.to(x) - 1e-6 * (1 + self.low.to(x).abs())) & (
-            x <= self.high.to(x) + 1e-6 * (1 + self.high.to(x).abs())
-        )
+        inside = (x.double() >= self.low) & (x.double() <= self.high)
         for i, codes in self.allowed.items():
             inside[..., i] = torch.isin(x[..., i], torch.tensor(sorted(codes)).to(x))
         return inside
@@ -66,7 +64,7 @@ def log_mass(d: Joined, limits: Limits, columns: list[int]) -> Tensor:
         upto, below, at = (torch.zeros(len(places), dtype=limits.low.dtype) for _ in range(3))
         for j, i in chosen:
             upto[j], below[j] = limits.high[i], limits.low[i]
-        discrete = bool(base.support.is_discrete)
+        discrete = _discrete(base)
         high, low = _cdf(base, upto), _cdf(base, below - 0.5 if discrete else below)
         for j, i in chosen:
             if i in limits.allowed:
@@ -89,6 +87,10 @@ def _cdf(base: Distribution, value: Tensor) -> Tensor:
     else:
         inside = base.cdf(finite.to(_like(base)).expand(shape)).double()
     return torch.where(value == math.inf, 1.0, torch.where(value == -math.inf, 0.0, inside))
+
+
+def _discrete(base: Distribution) -> bool:
+    return bool(getattr(base.support, "is_discrete", False))
 
 
 def _like(d: Distribution) -> Tensor:
@@ -129,7 +131,7 @@ def _on_grid(d: Joined, x: Tensor, i: int, limits: Limits) -> Tensor:
     else:
         places = torch.linspace(low, high, _GRID, dtype=torch.float64)
         base = next(unwrap(p) for p, at in zip(d.parts, d.columns, strict=True) if i in at.tolist())
-        if base.support.is_discrete:
+        if _discrete(base):
             places = places.round().unique()
     logits = []
     for place in places:

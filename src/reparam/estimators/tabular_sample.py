@@ -65,9 +65,10 @@ def sample_rows(
             z, c, groups, quality = _conditioned(vae, schema, n, row, limits, within, groups, c)
         parts = []
         for at in torch.arange(n).split(_ROUND):
-            x = draw_within(vae, z[at], tuple(t[at] for t in c), _free(limits, row), combine)
-            parts.append(torch.where(row.isnan().expand_as(x), x, row.to(x)))
-    return torch.cat(parts).double().numpy(), groups, quality
+            x = draw_within(vae, z[at], tuple(t[at] for t in c), _free(limits, row), combine).double()
+            x = x.clamp(limits.low, limits.high)  # what float32 has rounded beyond the ends
+            parts.append(torch.where(row.isnan().expand_as(x), x, row))
+    return torch.cat(parts).numpy(), groups, quality
 
 
 def _free(limits: Limits, row: Tensor) -> Limits:

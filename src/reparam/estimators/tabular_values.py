@@ -39,13 +39,16 @@ def interval_of(column: Column, ends: tuple[Any, ...]) -> tuple[float, float]:
         InputError: for an interval of another length, or without any value.
     """
     if len(ends) != 2 or column.kind in ("categorical", "binary", "boolean"):
-        raise InputError(f"column {column.name!r} is {column.kind}: an interval is a pair (low, high) of ordered values")
+        raise InputError(f"column {column.name!r} is {column.kind}: an interval is a pair of ordered values")
     if column.coded:
         low, high = (number_of(column, e) for e in ends)
     else:
         stored = [_stored(column, e, which) for e, which in zip(ends, (-math.inf, math.inf), strict=True)]
-        half = (column.step or 0.0) / 2 if column.kind == "real" else 0.0  # 30 to 40 holds what is rounded to them
-        low, high = column.numbers(stored[0] - half, stored[1] + half)
+        half = (
+            0.499 * (column.step or 0.0) if column.kind in ("real", "positive") else 0.0
+        )  # what is rounded to the ends
+        ulps = [1e-13 * abs(e) if math.isfinite(e) else 0.0 for e in stored]  # of the way to model units and back
+        low, high = column.numbers(stored[0] - half + ulps[0], stored[1] + half - ulps[1])
     if not low <= high or (low == high and not column.coded and column.kind != "count"):
         raise InputError(f"column {column.name!r}: no value lies between {ends[0]} and {ends[1]}")
     return low, high
@@ -75,5 +78,5 @@ def _plain(column: Column, value: Any) -> Plain:
         try:
             return Plain(np.array([float(text)]), "number", column.dtype)
         except ValueError as error:
-            raise InputError(f"column {column.name!r}: {text!r} is no number, and the column is {column.kind}") from error
+            raise InputError(f"column {column.name!r}: {text!r} is no number; the column is {column.kind}") from error
     return Plain(np.array([text], dtype=object), "text", column.dtype)

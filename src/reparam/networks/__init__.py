@@ -8,6 +8,6 @@ from reparam.networks.quantizers import Codebook, Lattice
 from reparam.networks.sets import SetEncoder
 
 __all__ = [
-    "ACTIVATIONS", "MLP", "Cells", "Codebook", "ConvDecoder", "ConvEncoder", "Floored", "Lattice", "Log1p", "Lowest", "MaskedCodes",
-    "Rescale", "SetEncoder", "WithoutLast", "activation", "conv", "mlp",
+    "ACTIVATIONS", "MLP", "Cells", "Codebook", "ConvDecoder", "ConvEncoder", "Floored", "Lattice", "Log1p", "Lowest",
+    "MaskedCodes", "Rescale", "SetEncoder", "WithoutLast", "activation", "conv", "mlp",
 ]  # fmt: skip

@@ -32,9 +32,7 @@ class Cells(Written, nn.Module):
     loc: Tensor
     spread: Tensor
 
-    def __init__(
-        self, net: nn.Module, classes: Sequence[int], loc: Tensor, spread: Tensor, mask: bool = True
-    ) -> None:
+    def __init__(self, net: nn.Module, classes: Sequence[int], loc: Tensor, spread: Tensor, mask: bool = True) -> None:
         super().__init__()
         self.net, self.classes, self.mask = net, tuple(classes), mask
         self.register_buffer("loc", loc.detach().clone())
@@ -74,8 +72,8 @@ class Cells(Written, nn.Module):
 class Floored(Written, nn.Module):
     """Another network, whose output channels from ``first`` on do not fall below about ``least``.
 
-    They are log-variances of numbers that are known to a rounding, of which ``least`` is the log-variance: the variances
-    add up. Without, the density of a column that repeats its values grows without bound.
+    They are log-variances of numbers that are known to a rounding, of which ``least`` is the log-variance: both
+    variances add up. Without, the density of a column that repeats its values grows without bound.
 
     Shapes: net gives (..., channels, columns); least (columns,).
     """
