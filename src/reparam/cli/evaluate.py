@@ -47,10 +47,11 @@ def score(options: ScoreOptions) -> int:
     """``reparam score``."""
     prepare()
     path = writable(options.out, TABLES)
-    run, _, data = opened_with_data(options)
+    run, schema, data = opened_with_data(options)
     estimate = likelihood_of(run.vae, data, options.k, options.method, check_seed(options.seed))
-    write_columns(path, {"log_likelihood": estimate.per_datum.numpy(), "ess": estimate.ess.numpy()})
-    say(f"log p(x) of {len(data)} rows in {path}: mean {estimate.value:.3f} nats")
+    scores = (estimate.per_datum + schema.row_units(data)).numpy()
+    write_columns(path, {"log_likelihood": scores, "ess": estimate.ess.numpy()})
+    say(f"log p(x) of {len(data)} rows in {path}: mean {scores.mean():.3f} nats")
     return 0
 
 
@@ -80,13 +81,18 @@ def measure(vae: VAE, data: Dataset, schema: Schema, k: int | None, method: str,
             numbers["kl_layers"] = [layer.value for layer in layers]
     likelihood = likelihood_of(vae, data, k, method, seed)
     units = 0.0 if _is_discrete(vae, data) else schema.log_units()
+    rows = Estimate.of(likelihood.per_datum + (own := schema.row_units(data)), likelihood.k, likelihood.method)
+    if schema.table is not None:  # densities per unit of the columns
+        for name in ("elbo", "reconstruction"):
+            numbers[name] = None if numbers[name] is None else numbers[name] + float(own.mean())
+        numbers["elbo_stderr"] = None
     return numbers | {
-        "log_likelihood": likelihood.value,
-        "stderr": likelihood.stderr,
+        "log_likelihood": rows.value,
+        "stderr": rows.stderr,
         "method": likelihood.method,
         "k": likelihood.k,
         "ess": float(likelihood.ess.mean()),
-        "bits_per_dim": bits_per_dim(likelihood.value, data.event_shape, units),
+        "bits_per_dim": bits_per_dim(rows.value, data.event_shape, units),
         "active_units": active_units(posterior_means(vae, data, seed)),
         "latent_dim": latent_dim(vae, data),
         "n": len(data),

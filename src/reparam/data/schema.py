@@ -43,6 +43,11 @@ class Schema:
         dtype = str(data.x.dtype).removeprefix("torch.").replace("bfloat16", "float32")  # numpy has none
         return Schema(data.event_shape, dtype, data.pixel_max, data.binarize, data.columns)
 
+    @staticmethod
+    def of_table(table: TableSchema) -> Schema:
+        """The schema of a mixed table: a datum is a row, in the numbers of the model."""
+        return Schema((table.width,), "float64", columns=table.names, table=table)
+
     @property
     def integers(self) -> bool:
         """Whether the data came as whole numbers."""
@@ -110,6 +115,12 @@ class Schema:
     def log_units(self) -> float:
         """Nats for each element from a density per model unit to one per unit of the data: minus log pixel_max."""
         return -float(np.log(self.pixel_max)) if self.pixel_max else 0.0
+
+    def row_units(self, data: Dataset) -> Tensor:
+        """Nats for each row of a mixed table from a density per model unit to one per unit of its columns, (N,)."""
+        if self.table is None:
+            return torch.zeros(len(data), dtype=torch.float64)
+        return torch.from_numpy(self.table.log_units(data.x.double().numpy()))
 
     def to_json(self) -> str:
         """The schema as JSON."""

@@ -248,6 +248,12 @@ class TableSchema:
         return schema
 
 
+def with_values(data: Dataset) -> Dataset:
+    """The data without rows of which nothing is seen."""
+    empty = data.x.isnan().all(1)
+    return data[(~empty).nonzero().flatten()] if bool(empty.any()) else data
+
+
 def constant(column: Column, rows: int) -> np.ndarray:
     """The value of a column that has one, or missing cells."""
     value = column.categories[0] if column.categories else None

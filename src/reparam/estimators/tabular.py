@@ -13,12 +13,12 @@ import torch
 
 from reparam import evaluate, recipes, seeding
 from reparam.data import Dataset, Schema, frames
-from reparam.data.table import TableSchema, constant
+from reparam.data.table import TableSchema, constant, with_values
 from reparam.errors import InputError, RunFolderError, nearest
 from reparam.estimators.tabular_posterior import multiple, single, surprises
 from reparam.estimators.tabular_sample import Quality, sample_rows
 from reparam.evaluate import Estimate
-from reparam.run import open_run, save
+from reparam.run import Run, open_run, save
 from reparam.train import History, fit
 from reparam.vae import VAE
 
@@ -149,9 +149,7 @@ class TabularVAE:
 
     def fit_dataset(self, schema: TableSchema, data: Dataset, **more: Any) -> TabularVAE:
         """Train on data that the schema has made of a table: see :meth:`fit`."""
-        empty = data.x.isnan().all(1)
-        if bool(empty.any()):  # rows that say nothing
-            data = data[(~empty).nonzero().flatten()] if not bool(empty.all()) else data
+        data = with_values(data)
         if len(data) < 2:
             raise InputError(f"training needs at least 2 rows with values; the table has {len(data)}")
         with seeding.seeded(self.random_state):
@@ -163,7 +161,7 @@ class TabularVAE:
         self.history_: History = fit(
             model, data, objective=objective, epochs=self.epochs_for(len(data)), batch_size=self.batch_size,
             lr=self.lr, seed=self.random_state, validation=share or None, patience=self.patience if share else None,
-            schema=self.run_schema(schema), progress=self.verbose, **more,
+            schema=Schema.of_table(schema), progress=self.verbose, **more,
         )  # fmt: skip
         self._learn_the_usual(data)
         return self
@@ -171,11 +169,6 @@ class TabularVAE:
     def epochs_for(self, rows: int) -> int:
         """How many passes over so many rows are made at most."""
         return self.epochs or max(20, math.ceil(_STEPS * self.batch_size / max(rows, self.batch_size)))
-
-    @staticmethod
-    def run_schema(schema: TableSchema) -> Schema:
-        """The schema of a run folder, with that of the table in it."""
-        return Schema((schema.width,), "float64", columns=schema.names, table=schema)
 
     @classmethod
     def of(cls, vae: VAE, schema: TableSchema, **params: Any) -> TabularVAE:
@@ -188,9 +181,13 @@ class TabularVAE:
     def save(self, folder: str | Path) -> None:
         """Write model, schema and parameters to a folder; nothing in it is code."""
         self._fitted()
+        save(self.vae_, folder, config=self.kept(), schema=Schema.of_table(self.schema_))
+
+    def kept(self) -> dict[str, Any]:
+        """What the configuration of a run keeps of the estimator beside its model."""
         kept = {n: v for n, v in self.get_params().items() if n in _KEPT and v is not None}
         usual: dict[str, Any] = {} if self._usual is None else {"usual": self._usual.tolist()}
-        save(self.vae_, folder, config={"tabular": {**kept, **usual}}, schema=self.run_schema(self.schema_))
+        return {"tabular": {**kept, **usual}}
 
     @classmethod
     def load(cls, folder: str | Path) -> TabularVAE:
@@ -199,9 +196,13 @@ class TabularVAE:
         Raises:
             RunFolderError: for a folder that is incomplete, altered, or of no table.
         """
-        run = open_run(folder)
+        return cls.of_run(open_run(folder))
+
+    @classmethod
+    def of_run(cls, run: Run) -> TabularVAE:
+        """The estimator of an opened run: see :meth:`load`."""
         if run.schema is None or run.schema.table is None:
-            raise RunFolderError(f"{folder} is not of a table: open it by reparam.load")
+            raise RunFolderError(f"{run.folder} is not of a table: open it by reparam.load")
         raw = run.config.get("tabular", {})
         raw = raw if isinstance(raw, dict) else {}
         made = cls.of(run.vae, run.schema.table, **{n: v for n, v in raw.items() if n in _KEPT})
