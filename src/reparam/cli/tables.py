@@ -26,7 +26,7 @@ _UNUSED = {
     "flow_kind": None, "concentration": None, "network": "mlp", "residual": False, "gated": False, "norm": None,
     "channels": None, "beta": 1.0,
 }  # fmt: skip
-_K, _HIDDEN = 20, [128, 128]
+_K = 20
 
 
 def takes(options: TrainOptions) -> bool:
@@ -82,7 +82,7 @@ def plan_of(options: TrainOptions) -> tuple[TrainOptions, TableSchema, Any]:
             raise InputError(f"{options.schema} cannot be read: {error.strerror or error}") from error
     plan = replace(
         options, table=True, data=str(Path(options.data).resolve()), likelihood="mixed", objective="iwae",
-        posterior="diagonal", prior="standard_normal", hidden=options.hidden or _HIDDEN, k=options.k or _K,
+        posterior="diagonal", prior="standard_normal", k=options.k or _K,
         schema=None if options.schema is None else str(Path(options.schema).resolve()),
         seed=check_seed(options.seed), threads=options.threads or 1,
     )  # fmt: skip
@@ -110,7 +110,7 @@ def fitted(
 
     torch.set_num_threads(plan.threads or 1)
     model = TabularVAE(
-        plan.latent_dim, hidden=plan.hidden or _HIDDEN, activation=plan.activation, train_k=plan.k or _K,
+        plan.latent_dim, hidden=plan.hidden, activation=plan.activation, train_k=plan.k or _K,
         epochs=plan.epochs, batch_size=plan.batch_size, lr=plan.lr, validation=plan.validation,
         patience=plan.patience, random_state=plan.seed, verbose=True,
     )  # fmt: skip

@@ -83,8 +83,8 @@ def _refined(pandas: Any, series: Any, file: str, name: str) -> Any:
     if _MOSTLY < float(numbers.notna().mean()) < 1:
         row = int(numbers.index[np.asarray(numbers.isna())][0])
         raise InputError(
-            f"{file}: row {row}, column {name!r} is {str(series[row])[:40]!r} where nearly all are numbers: mend it, or "
-            "leave it empty"
+            f"{file}: row {row}, column {name!r} is {str(series[row])[:40]!r} where nearly all are numbers: mend it, "
+            "or leave it empty"
         )
     return series
 

@@ -25,6 +25,7 @@ from reparam.vae import VAE
 _STEPS = 4000  # of training, where the number of epochs is not given
 _REFERENCE = 20_000  # cells whose surprise says what is usual
 _REFERENCE_K = 64
+_LARGE, _SMALL, _WIDE = 5000, (64,), (128, 128)
 _FEW = 40  # rows of which none are held out
 
 
@@ -42,7 +43,8 @@ class TabularVAE:
     Parameters
     ----------
     latent_dim, hidden, activation
-        Dimensions of z; the sizes of the encoder's hidden layers, mirrored in the decoder; their activation.
+        Dimensions of z; the sizes of the encoder's hidden layers, mirrored in the decoder, (64,) for tables of fewer
+        than 5000 rows and (128, 128) for others unless given; their activation.
     schema : TableSchema or None
         What the columns hold; inferred unless given.
     kinds : dict or None
@@ -76,7 +78,7 @@ class TabularVAE:
         self,
         latent_dim: int = 10,
         *,
-        hidden: Sequence[int] = (128, 128),
+        hidden: Sequence[int] | None = None,
         activation: str = "relu",
         schema: TableSchema | None = None,
         kinds: Mapping[str, str] | None = None,
@@ -152,9 +154,10 @@ class TabularVAE:
         data = with_values(data)
         if len(data) < 2:
             raise InputError(f"training needs at least 2 rows with values; the table has {len(data)}")
+        hidden = self.hidden if self.hidden is not None else _SMALL if len(data) < _LARGE else _WIDE
         with seeding.seeded(self.random_state):
             model, objective = recipes.table_vae(
-                schema, self.latent_dim, hidden=self.hidden, activation=self.activation, k=self.train_k
+                schema, self.latent_dim, hidden=hidden, activation=self.activation, k=self.train_k
             )
         share = self.validation if len(data) > _FEW else None
         self.schema_, self.vae_ = schema, model
