@@ -133,3 +133,27 @@ def test_wrong_use_is_one_line(place, capsys, tmp_path):
     (tmp_path / "cut.parquet").write_bytes((place / "people.parquet").read_bytes()[:900])
     assert "cannot be read as Parquet" in refused(capsys, "schema", tmp_path / "cut.parquet")
     assert "no such file" in refused(capsys, "schema", tmp_path / "none.csv")
+
+
+def test_large_files_are_read_in_pieces_with_the_same_result(place, capsys, monkeypatch):
+    """With the size that counts as large set low, scores and imputations are those of the whole table."""
+    from reparam.data import streams
+
+    whole = [place / "whole.csv", place / "whole.parquet"]
+    run(capsys, "score", place / "run", place / "people.parquet", "--out", whole[0], "--k", 50)
+    run(capsys, "impute", place / "run", place / "people.parquet", "--out", whole[1], "--k", 50)
+    monkeypatch.setattr(streams, "_LARGE", 100)
+    monkeypatch.setattr(streams.pieces, "__defaults__", (64,))
+    parts = [place / "parts.csv", place / "parts.parquet"]
+    run(capsys, "score", place / "run", place / "people.parquet", "--out", parts[0], "--k", 50)
+    run(capsys, "impute", place / "run", place / "people.parquet", "--out", parts[1], "--k", 50)
+    pd.testing.assert_frame_equal(pd.read_csv(whole[0]), pd.read_csv(parts[0]), rtol=1e-6)
+    one, other = (pd.read_parquet(p) for p in (whole[1], parts[1]))
+    categories = ["sex", "city", "land", "site", "country", "person"]
+    pd.testing.assert_frame_equal(one[categories], other[categories])
+    words = ["--epochs", "2", "--latent-dim", "2", "--hidden", "8", "--k", "2"]
+    assert main(["train", str(place / "people.parquet"), "--out", str(place / "large"), *words]) == 0
+    model, frame = rp.TabularVAE.load(place / "large"), pd.read_parquet(place / "people.parquet")
+    assert np.isfinite(model.score_samples(frame)).all()
+    direct = rp.TabularVAE(2, hidden=(8,), epochs=2, train_k=2, validation=0.05).fit_parquet(place / "people.parquet")
+    np.testing.assert_array_equal(direct.score_samples(frame), model.set_params(k=direct.k).score_samples(frame))

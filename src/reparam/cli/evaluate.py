@@ -8,10 +8,12 @@ import time
 from typing import Any
 
 from reparam import seeding
-from reparam.cli.common import check_seed, opened_with_data, prepare, say, writable
+from reparam.cli import tables
+from reparam.cli.common import check_seed, opened, opened_with_data, prepare, say, writable
 from reparam.cli.options import EvaluateOptions, ScoreOptions
 from reparam.cli.output import TABLES, write_columns
 from reparam.data import Dataset, Schema
+from reparam.data.streams import is_large
 from reparam.distributions import element_support
 from reparam.evaluate import (
     Estimate,
@@ -47,6 +49,12 @@ def score(options: ScoreOptions) -> int:
     """``reparam score``."""
     prepare()
     path = writable(options.out, TABLES)
+    if is_large(options.data) and path.suffix.lower() in tables.FRAMES:
+        run, schema = opened(options.run)
+        model = tables.mixed(run, schema).set_params(k=options.k or 500, random_state=check_seed(options.seed))
+        rows = tables.by_pieces(options.data, path, lambda t: tables.scores(model, t))
+        say(f"log p(x) of {rows} rows in {path}")
+        return 0
     run, schema, data = opened_with_data(options)
     estimate = likelihood_of(run.vae, data, options.k, options.method, check_seed(options.seed))
     scores = (estimate.per_datum + schema.row_units(data)).numpy()

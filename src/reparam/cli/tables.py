@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
@@ -12,9 +14,10 @@ import torch
 from reparam.cli.common import check_seed, opened, prepare, say, writable
 from reparam.cli.options import ImputeOptions, SampleOptions, SchemaOptions, TrainOptions
 from reparam.data import Dataset, Schema
-from reparam.data.frame_files import frame_bytes, is_table, read_frame
+from reparam.data.frame_files import PieceWriter, frame_bytes, is_table, read_frame
+from reparam.data.streams import is_large, look, pieces, spill
 from reparam.data.table import TableSchema
-from reparam.errors import InputError
+from reparam.errors import InputError, require
 from reparam.run import SCHEMA, Run, atomic_write
 from reparam.run.folder import write_config
 
@@ -68,7 +71,7 @@ def plan_of(options: TrainOptions) -> tuple[TrainOptions, TableSchema, Any]:
         raise InputError("mixed tables are trained by iwae, with --k samples: leave --objective out")
     if options.context and "," in options.context:
         raise InputError("a mixed table has one column as context, its group: give --context one name")
-    frame = read_frame(options.data)
+    frame = look(options.data, seed=options.seed) if is_large(options.data) else read_frame(options.data)
     if options.labels is not None:
         if options.labels not in frame.columns:
             raise InputError(f"{options.data} has no column {options.labels!r} to leave out as label")
@@ -98,8 +101,7 @@ def resumed(plan: TrainOptions, folder: Path) -> tuple[TrainOptions, TableSchema
     found = Schema.from_json((folder / SCHEMA).read_text(encoding="utf-8")).table
     if found is None:
         raise InputError(f"{folder} was trained on a table, and its schema is of none: restore it, or train again")
-    frame = read_frame(plan.data)
-    return plan, found, frame
+    return plan, found, look(plan.data, seed=plan.seed) if is_large(plan.data) else read_frame(plan.data)
 
 
 def fitted(
@@ -115,10 +117,18 @@ def fitted(
         patience=plan.patience, random_state=plan.seed, verbose=True,
     )  # fmt: skip
     config = {"options": asdict(replace(plan, epochs=model.epochs_for(len(data)))), **model.kept()}
-    model.fit_dataset(
-        table, data, out=folder, resume=resume, config=config, on_start=start, retries=plan.retries,
-        checkpoint_seconds=plan.checkpoint_seconds,
-    )  # fmt: skip
+    more: dict[str, Any] = {
+        "out": folder, "resume": resume, "config": config, "on_start": start, "retries": plan.retries,
+        "checkpoint_seconds": plan.checkpoint_seconds,
+    }  # fmt: skip
+    if is_large(plan.data):
+        with TemporaryDirectory(prefix="reparam-") as rows:
+            spilled = spill(plan.data, table, Path(rows), plan.validation, plan.seed)
+            if spilled.unseen:
+                say(f"{spilled.unseen} cells have categories that a look at part of the rows did not meet: missing")
+            model.fit_dataset(table, spilled.train, held=spilled.held, **more)
+    else:
+        model.fit_dataset(table, data, **more)
     write_config(model.vae_, folder, {**config, **model.kept()}, Schema.of_table(table))
     return model
 
@@ -153,8 +163,11 @@ def impute(options: ImputeOptions) -> int:
     run, schema = opened(options.run)
     if schema.table is None:
         raise InputError(f"{options.run} is a model of whole data: impute is for tables with holes")
-    frame, model = read_frame(options.data), mixed(run, schema)
-    model.set_params(k=options.k, random_state=check_seed(options.seed))
+    model = mixed(run, schema).set_params(k=options.k, random_state=check_seed(options.seed))
+    if is_large(options.data) and not options.intervals and options.m is None:
+        say(f"{by_pieces(options.data, path, model.impute)} rows in {path}")
+        return 0
+    frame = read_frame(options.data)
     if options.intervals:
         write_frame(path, model.impute_intervals(frame))
         say(f"what is imputed, with intervals of 95%, in {path}")
@@ -164,11 +177,30 @@ def impute(options: ImputeOptions) -> int:
         say(f"{len(frame)} rows in {path}: posterior means of numbers, most probable categories")
         return 0
     tables = [t.assign(imputation=i + 1) for i, t in enumerate(model.impute(frame, m=options.m))]
-    from pandas import concat
-
-    write_frame(path, concat(tables, ignore_index=True))
+    pandas = require("pandas", "tabular", "writing tables")
+    write_frame(path, pandas.concat(tables, ignore_index=True))
     say(f"{options.m} imputations of {len(frame)} rows in {path}, told apart by the column 'imputation'")
     return 0
+
+
+def by_pieces(data: str, path: Path, make: Callable[[Any], Any]) -> int:
+    """Write what is made of each piece of a large Parquet file, one behind the other; the number of rows."""
+    rows, temporary = 0, path.with_name(f".{path.name}.part")
+    try:
+        with PieceWriter(temporary, path.suffix.lower()) as writer:
+            for piece in pieces(data):
+                writer.add(make(piece))
+                rows += len(piece)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return rows
+
+
+def scores(model: Any, frame: Any) -> Any:
+    """A table of log p of what is seen of each row, and the effective sample size of its estimate."""
+    pandas, found = require("pandas", "tabular", "writing tables"), model.log_likelihood(frame)
+    return pandas.DataFrame({"log_likelihood": found.per_datum.numpy(), "ess": found.ess.numpy()})
 
 
 def write_frame(path: Path, frame: Any) -> None:

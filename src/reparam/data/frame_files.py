@@ -110,3 +110,32 @@ def frame_bytes(frame: Any, ending: str) -> bytes:
         return buffer.getvalue()
     text: str = frame.to_csv(index=False, sep="\t" if ending == ".tsv" else ",")
     return text.encode()
+
+
+class PieceWriter:
+    """Writes frames of the same columns one behind the other into one .csv, .tsv or .parquet file."""
+
+    def __init__(self, path: Path, ending: str) -> None:
+        self.path, self.ending = path, ending
+        self.file: Any = None
+        self.parquet: Any = None
+
+    def __enter__(self) -> PieceWriter:
+        self.file = self.path.open("wb")
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        if self.parquet is not None:
+            self.parquet.close()
+        self.file.close()
+
+    def add(self, frame: Any) -> None:
+        """One more piece."""
+        if self.ending != ".parquet":
+            head, tab = self.file.tell() == 0, "\t" if self.ending == ".tsv" else ","
+            self.file.write(frame.to_csv(index=False, header=head, sep=tab).encode())
+            return
+        arrow, parquet = (require(n, "tabular", "writing Parquet") for n in ("pyarrow", "pyarrow.parquet"))
+        table = arrow.Table.from_pandas(frame, self.parquet and self.parquet.schema, preserve_index=False)
+        self.parquet = self.parquet or parquet.ParquetWriter(self.file, table.schema)
+        self.parquet.write_table(table)

@@ -87,7 +87,7 @@ def _kind_of_numbers(name: str, known: np.ndarray, different: np.ndarray) -> str
         if low >= 0 and low <= 1 and variance > mean and mean < high / 4:  # the long tail of counts
             return "count"
         return _real_or_positive(known)
-    if low >= 0 and high <= 1 and low < 0.2 and high > 0.8:
+    if 0 <= low < 0.05 and 0.95 < high <= 1:
         return "proportion"
     return _real_or_positive(known)
 
@@ -128,7 +128,8 @@ def _numeric(column: Column, known: np.ndarray, form: str) -> Column:
             column, inflated=float((known == 0).mean()) > 1.2 * expected + 0.05, loc=float(x.mean()), spread=_spread(x)
         )
     if column.kind == "positive":
-        column = replace(column, support=[0.0 if low > 0 else low - _margin(column, known), None])
+        end = min(low, 0.0)  # a zero is what is below half a step
+        column = replace(column, support=[end - (_margin(column, known) if step or low <= 0 else 0.0), None])
     elif column.kind == "proportion":
         ends = (0.0, 1.0) if low >= 0 and high <= 1 else (low, high)
         margin = _margin(column, known)

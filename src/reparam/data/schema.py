@@ -120,7 +120,7 @@ class Schema:
         """Nats for each row of a mixed table from a density per model unit to one per unit of its columns, (N,)."""
         if self.table is None:
             return torch.zeros(len(data), dtype=torch.float64)
-        return torch.from_numpy(self.table.log_units(data.x.double().numpy()))
+        return torch.from_numpy(self.table.log_units(data.x.numpy()))
 
     def to_json(self) -> str:
         """The schema as JSON."""

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Mapping, Sequence
+import tempfile
+import warnings
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ import torch
 
 from reparam import evaluate, recipes, seeding
 from reparam.data import Dataset, Schema, frames
+from reparam.data.streams import look, spill
 from reparam.data.table import TableSchema, constant, with_values
 from reparam.errors import InputError, RunFolderError, nearest
 from reparam.estimators.tabular_posterior import multiple, single, surprises
@@ -20,12 +23,13 @@ from reparam.estimators.tabular_sample import Quality, sample_rows
 from reparam.evaluate import Estimate
 from reparam.run import Run, open_run, save
 from reparam.train import History, fit
-from reparam.vae import VAE
+from reparam.vae import VAE, reference
 
-_STEPS = 4000  # of training, where the number of epochs is not given
+_STEPS, _MOST_STEPS = 4000, 15_000  # of training, where the number of epochs is not given
 _REFERENCE = 20_000  # cells whose surprise says what is usual
 _REFERENCE_K = 64
 _LARGE, _SMALL, _WIDE = 5000, (64,), (128, 128)
+_ROWS = 50_000  # imputed at a time
 _FEW = 40  # rows of which none are held out
 
 
@@ -60,7 +64,8 @@ class TabularVAE:
     train_k : int
         Samples of z in the training bound (IWAE).
     epochs, batch_size, lr, validation, patience
-        As in ``rp.fit``. Unless given, epochs make about 4000 steps, at least 20. Rows are held out of more than 40.
+        As in ``rp.fit``. Unless given, there are 20 epochs, or as many as make 4000 to 15000 steps. Rows are held out
+        of more than 40.
     k : int
         Samples of z for each row in scores, imputations and explanations.
     random_state : int
@@ -149,9 +154,31 @@ class TabularVAE:
         data = schema.dataset(X, self.unseen)
         return self.fit_dataset(schema, data, **more)
 
-    def fit_dataset(self, schema: TableSchema, data: Dataset, **more: Any) -> TabularVAE:
-        """Train on data that the schema has made of a table: see :meth:`fit`."""
-        data = with_values(data)
+    def fit_parquet(self, path: str | Path, **more: Any) -> TabularVAE:
+        """Train on a Parquet file that is larger than memory: see :meth:`fit`.
+
+        The schema is inferred from about 200,000 of its rows, unless it is given. The table is then read by row groups
+        and kept as numbers in a temporary file, half the size of float64, from which training reads its batches.
+        """
+        self._check()
+        schema = self.schema
+        if schema is None:
+            looked = look(path, seed=self.random_state)
+            schema = TableSchema.of(
+                looked, self.kinds, self.group, self.combinations, self.missingness == "informative"
+            )
+        with tempfile.TemporaryDirectory(prefix="reparam-") as folder:
+            data = spill(path, schema, Path(folder), self.validation, self.random_state)
+            if data.unseen:
+                warnings.warn(
+                    f"{data.unseen} cells have categories that a look at part of the rows did not meet: they are taken "
+                    "for missing; give a schema that names them", UserWarning, stacklevel=2,
+                )  # fmt: skip
+            return self.fit_dataset(schema, data.train, held=data.held, **more)
+
+    def fit_dataset(self, schema: TableSchema, data: Dataset, held: Dataset | None = None, **more: Any) -> TabularVAE:
+        """Train on what the schema has made of a table, and of ``held`` rows where they are apart: see :meth:`fit`."""
+        data = with_values(data) if held is None else data
         if len(data) < 2:
             raise InputError(f"training needs at least 2 rows with values; the table has {len(data)}")
         hidden = self.hidden if self.hidden is not None else _SMALL if len(data) < _LARGE else _WIDE
@@ -159,7 +186,7 @@ class TabularVAE:
             model, objective = recipes.table_vae(
                 schema, self.latent_dim, hidden=hidden, activation=self.activation, k=self.train_k
             )
-        share = self.validation if len(data) > _FEW else None
+        share: Any = held if held is not None else self.validation if len(data) > _FEW else None
         self.schema_, self.vae_ = schema, model
         self.history_: History = fit(
             model, data, objective=objective, epochs=self.epochs_for(len(data)), batch_size=self.batch_size,
@@ -171,7 +198,10 @@ class TabularVAE:
 
     def epochs_for(self, rows: int) -> int:
         """How many passes over so many rows are made at most."""
-        return self.epochs or max(20, math.ceil(_STEPS * self.batch_size / max(rows, self.batch_size)))
+        if self.epochs is not None:
+            return self.epochs
+        steps = min(max(20 * rows / self.batch_size, _STEPS), _MOST_STEPS)
+        return math.ceil(steps * self.batch_size / max(rows, self.batch_size))
 
     @classmethod
     def of(cls, vae: VAE, schema: TableSchema, **params: Any) -> TabularVAE:
@@ -250,14 +280,12 @@ class TabularVAE:
         sampling importance resampling, for analyses that must know how uncertain a filled cell is (Rubin 1987). A
         constant gets its value; identifiers stay missing.
         """
-        data = self._data(X)
+        self._fitted()
         if m is None:
-            values, _ = single(self.vae_, data, self.schema_, self.k, self.random_state)
-            return self._filled(X, self._in_units(values))
+            return self._filled(X, self._single, 1)[0]
         if isinstance(m, bool) or not isinstance(m, int) or m < 1:
             raise InputError(f"m, the number of imputations, is a whole number of at least 1, not {m!r}")
-        drawn = multiple(self.vae_, data, self.schema_, m, self.k, self.random_state)
-        return [self._filled(X, self._decoded(x)) for x in drawn]
+        return self._filled(X, self._multiple, m)
 
     def impute_intervals(self, X: Any, level: float = 0.95, m: int = 200) -> Any:
         """What is imputed, a row for each missing cell: row, column, value, low and high, probability.
@@ -331,7 +359,7 @@ class TabularVAE:
         ranks, at = np.tile(np.arange(order.shape[1]), len(found)), order.ravel()
         known = ~np.isnan(found[rows, at])
         rows, ranks, at = rows[known], ranks[known], at[known]
-        x, columns = data.x.numpy(), self.schema_.modelled
+        x, columns = data.x.double().numpy(), self.schema_.modelled
         units = np.stack([c.log_units(x[:, i]) for i, c in enumerate(columns)], 1)
         units = np.pad(units, ((0, 0), (0, x.shape[1] - units.shape[1])))
         names = np.array([self.schema_.names[i] for i in at], dtype=object)
@@ -370,7 +398,7 @@ class TabularVAE:
 
     def _data(self, X: Any) -> Dataset:
         self._fitted()
-        return self.schema_.dataset(X, self.unseen)
+        return self.schema_.dataset(X, self.unseen, reference(self.vae_).dtype)
 
     def _in_units(self, values: np.ndarray) -> dict[str, np.ndarray]:
         """Means and most probable classes as values of the columns."""
@@ -379,17 +407,42 @@ class TabularVAE:
             for i, c in enumerate(self.schema_.modelled)
         }
 
-    def _decoded(self, x: np.ndarray) -> dict[str, np.ndarray]:
-        return {c.name: c.decode(x[:, i].astype(np.float64)) for i, c in enumerate(self.schema_.modelled)}
+    def _single(self, data: Dataset, m: int, first: int) -> list[dict[str, np.ndarray]]:
+        return [self._in_units(single(self.vae_, data, self.schema_, self.k, self.random_state, first)[0])]
 
-    def _filled(self, X: Any, values: Mapping[str, np.ndarray]) -> Any:
-        """The table with these values where its cells are missing."""
+    def _multiple(self, data: Dataset, m: int, first: int) -> list[dict[str, np.ndarray]]:
+        drawn = multiple(self.vae_, data, self.schema_, m, self.k, self.random_state, first)
+        columns = self.schema_.modelled
+        return [{c.name: c.decode(x[:, i].astype(np.float64)) for i, c in enumerate(columns)} for x in drawn]
+
+    def _filled(self, X: Any, make: Callable[[Dataset, int, int], list[dict[str, np.ndarray]]], m: int) -> list[Any]:
+        """m tables with values where cells are missing, made for some rows at a time; only those values are kept."""
+        kept: list[dict[str, list[np.ndarray]]] = [{c.name: [] for c in self.schema_.modelled} for _ in range(m)]
+        for first in range(0, max(1, len(X)), _ROWS):
+            data = self._data(X[first : first + _ROWS])
+            holes = data.x.isnan().numpy()
+            if not holes[:, : len(self.schema_.modelled)].any():
+                continue
+            for table, made in zip(kept, make(data, m, first), strict=True):
+                for i, c in enumerate(self.schema_.modelled):
+                    table[c.name].append(np.flatnonzero(holes[:, i]) + first)
+                    table[c.name].append(made[c.name][holes[:, i]])
+        return [self._put(X, table) for table in kept]
+
+    def _put(self, X: Any, values: Mapping[str, list[np.ndarray]]) -> Any:
+        """A copy of the table with these values (rows, values, rows, values, ...) where its cells are missing."""
         out = X.clone() if frames.library(X) == "polars" else X.copy()
         for column in self.schema_.columns:
             if column.name not in out.columns or column.kind in ("identifier", "group"):
                 continue
-            new = values.get(column.name)
-            out = frames.fill(out, column.name, constant(column, len(out)) if new is None else new, column.categories)
+            if column.modelled:
+                parts = values[column.name]
+                new = np.full(len(out), None, dtype=object) if column.is_text else np.full(len(out), np.nan)
+                for rows, some in zip(parts[::2], parts[1::2], strict=True):
+                    new[rows] = some
+            else:
+                new = constant(column, len(out))
+            out = frames.fill(out, column.name, new, column.categories)
         return out
 
 

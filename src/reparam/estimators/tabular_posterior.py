@@ -45,16 +45,18 @@ def weighted(vae: VAE, data: Dataset, k: int, seed: int) -> Iterator[Weighted]:
 
 
 @torch.no_grad()
-def single(vae: VAE, data: Dataset, schema: TableSchema, k: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+def single(
+    vae: VAE, data: Dataset, schema: TableSchema, k: int, seed: int, first: int = 0
+) -> tuple[np.ndarray, np.ndarray]:
     """One value for each cell given what is seen, in the units of the columns (N, W), and its probability.
 
     Posterior means for numbers and counts, the most probable of categories, as their numbers; the probability is that
-    of the category, NaN for numbers.
+    of the category, NaN for numbers. ``first`` is the number of the first row in the whole table.
     """
     values = np.empty((len(data), schema.width))
     probabilities = np.full(values.shape, np.nan)
     for part in weighted(vae, data, k, seed):
-        with seeding.seeded((seed * 1_000_003 + part.rows.start) % 2**32):
+        with seeding.seeded((seed * 1_000_003 + first + part.rows.start) % 2**32):
             d = joined(vae, part.z, *(c.expand(k, *c.shape) for c in part.contexts))
             _means(d, part.weights, schema, values[part.rows], probabilities[part.rows])
     return values, probabilities
@@ -88,16 +90,16 @@ def _probabilities(part: object, j: int, classes: int, weights: Tensor) -> np.nd
 
 
 @torch.no_grad()
-def multiple(vae: VAE, data: Dataset, schema: TableSchema, m: int, k: int, seed: int) -> np.ndarray:
+def multiple(vae: VAE, data: Dataset, schema: TableSchema, m: int, k: int, seed: int, first: int = 0) -> np.ndarray:
     """m draws of each row's cells from p(x | what is seen), (m, N, W), in the model's numbers.
 
     By sampling importance resampling (Rubin 1987; Mattei & Frellsen 2019): z is drawn from the weighted draws, x from
-    p(x|z), within the bounds of the schema. Equal rows get draws of their own.
+    p(x|z), within the bounds of the schema. Equal rows get draws of their own: ``first`` is the number of the first.
     """
     limits, combine = Limits.of(schema), fixed_combinations(schema)
     out = np.empty((m, len(data), schema.width), dtype=np.float32)
     for part in weighted(vae, data, k, seed):
-        with seeding.seeded((seed * 1_000_003 + part.rows.start + 1) % 2**32):
+        with seeding.seeded((seed * 1_000_003 + first + part.rows.start + 1) % 2**32):
             chosen = part.weights.mT.multinomial(m, replacement=True).mT
             z = part.z.gather(0, chosen.unsqueeze(-1).expand(-1, -1, part.z.shape[-1]))
             x = draw_within(vae, z.flatten(0, 1), part.repeated(m), limits, combine)
