@@ -65,7 +65,8 @@ def breast(data: Path, seed: int) -> Result:
 
 def _numeric(seen: np.ndarray, donors: int) -> Iterator[tuple[str, np.ndarray]]:
     yield "mean", SimpleImputer().fit_transform(seen)
-    yield "KNNImputer", KNNImputer().fit(seen[:donors]).transform(seen)
+    chosen = np.random.default_rng(0).permutation(len(seen))[:donors]
+    yield "KNNImputer", KNNImputer().fit(seen[chosen]).transform(seen)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # it need not converge to be compared
         yield "IterativeImputer", IterativeImputer(max_iter=20, random_state=0).fit_transform(seen)
@@ -94,7 +95,7 @@ def hivae(data: Path, seed: int, name: str, share: int) -> Result:
         "title": f"{name}, {share}% of the cells missing (mask 1)",
         "text": f"{len(frame)} rows, {len(types)} columns. Numbers: root mean squared error over the range of the column; ordinal: "
         "mean distance of grades over their number; categories: share of wrong ones; each a mean over columns. "
-        f"KNNImputer and IterativeImputer read one-hot categories, standardised; the former has {_DONORS} donors. "
+        f"KNNImputer and IterativeImputer read standardised numbers and one-hot categories less the first; the former has {_DONORS} donors. "
         f"`TabularVAE({', '.join(f'{k}={v}' for k, v in _sizes(len(frame)).items())}, validation=0.05, k=200)`.",
         "columns": ["method", "numbers", "ordinal", "categories"],
         "rows": rows,
@@ -114,7 +115,7 @@ def _hivae(folder: Path) -> tuple[pd.DataFrame, dict[str, str]]:
 
 
 def _mixed(seen: pd.DataFrame, types: dict[str, str]) -> dict[str, pd.DataFrame]:
-    """Methods for numbers on one-hot categories; the largest of them is the category."""
+    """Methods for numbers on one-hot categories less the first; the largest of all is the category."""
     numbers = [c for c, t in types.items() if t != "cat"]
     loc, spread = seen[numbers].mean(), seen[numbers].std()
     parts = {
@@ -122,16 +123,19 @@ def _mixed(seen: pd.DataFrame, types: dict[str, str]) -> dict[str, pd.DataFrame]
         for c in types
         if c not in numbers
     }
-    wide = np.concatenate([((seen[numbers] - loc) / spread).to_numpy(), *(p.to_numpy() for p in parts.values())], 1)
+    wide = np.concatenate(
+        [((seen[numbers] - loc) / spread).to_numpy(), *(p.to_numpy()[:, 1:] for p in parts.values())], 1
+    )
     found = {}
     for method, filled in _numeric(wide, _DONORS):
         out = seen.copy()
         out[numbers] = filled[:, : len(numbers)] * spread.to_numpy() + loc.to_numpy()
         at = len(numbers)
         for c, part in parts.items():
-            best = filled[:, at : at + part.shape[1]].argmax(1)
+            rest = filled[:, at : at + part.shape[1] - 1]
+            best = np.concatenate([1 - rest.sum(1, keepdims=True), rest], 1).argmax(1)
             out[c] = seen[c].fillna(pd.Series(part.columns.to_numpy()[best], index=seen.index))
-            at += part.shape[1]
+            at += part.shape[1] - 1
         found["mean and mode" if method == "mean" else method] = out
     return found
 
