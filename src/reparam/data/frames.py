@@ -117,7 +117,7 @@ def _pandas(series: Any, name: str) -> Plain:
             return Plain(_object(np.asarray(series, dtype=object), missing), _TEXT, dtype)
         if kind in ("integer", "floating", "mixed-integer-float", "decimal", "boolean"):
             values = np.array([np.nan if m else float(v) for v, m in zip(series, missing, strict=True)])
-            return Plain(values, _BOOL if kind == "boolean" else _NUMBER, dtype)
+            return Plain(values, *((_BOOL, "object:boolean") if kind == "boolean" else (_NUMBER, dtype)))
         if kind in ("date", "datetime", "datetime64"):
             return Plain(_seconds(pandas, pandas.to_datetime(series)), _TIME, f"object:{kind}")
         raise _refuse(name, f"values of several types ({kind})" if "mixed" in kind else kind)
@@ -150,11 +150,11 @@ def _to_pandas(pandas: Any, values: np.ndarray, dtype: str, categories: Sequence
         return _times(pandas, values, dtype, index)
     missing = np.isnan(values)
     kind = dtype.lower()
-    if kind.startswith("bool"):
+    if kind.startswith("bool") or dtype == "object:boolean":
         if not missing.any() and dtype in ("bool", "Boolean"):
             return pandas.Series(values >= 0.5, index=index)
         cells = [None if m else bool(v >= 0.5) for v, m in zip(values, missing, strict=True)]
-        return pandas.Series(cells, index=index, dtype=object if dtype in ("bool", "object") else dtype)
+        return pandas.Series(cells, index=index, dtype=object if dtype in ("bool", "object:boolean") else dtype)
     if kind.startswith(("int", "uint")):
         whole = pandas.Series(np.where(missing, 0, np.rint(values)), index=index)
         if not missing.any():

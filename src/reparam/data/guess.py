@@ -82,7 +82,7 @@ def _kind_of_numbers(name: str, known: np.ndarray, different: np.ndarray) -> str
         mean, variance = float(known.mean()), float(known.var())
         if low == 0 and variance > mean:
             return "count"
-        if d <= _LEVELS and high - low <= 2 * _LEVELS:
+        if d <= _LEVELS and (high - low <= 2 * _LEVELS or n >= _ROWS * d):
             return "ordinal"
         if low >= 0 and low <= 1 and variance > mean and mean < high / 4:  # the long tail of counts
             return "count"
