@@ -362,3 +362,12 @@ def test_wrong_parameters_are_refused():
         rp.TabularVAE().sample(3)
     with pytest.raises(InputError, match="no parameter"):
         rp.TabularVAE().set_params(latent=3)
+
+
+def test_the_estimator_clones_as_scikit_learn_asks():
+    from sklearn.base import clone
+
+    model = rp.TabularVAE(3, group="site")
+    again = clone(model)
+    assert again is not model
+    assert again.get_params() == model.get_params()

@@ -1,5 +1,19 @@
-"""scikit-learn faces of the models."""
+"""scikit-learn faces of the models, loaded at their first use: not all of them need scikit-learn, or pandas."""
 
-from reparam.estimators.tabular import Quality, TabularVAE
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from reparam.estimators.tabular import Quality, TabularVAE
+
+_PLACES = {"Quality": "tabular", "TabularVAE": "tabular"}
 
 __all__ = ["Quality", "TabularVAE"]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _PLACES:
+        return getattr(importlib.import_module(f"reparam.estimators.{_PLACES[name]}"), name)
+    raise AttributeError(f"module 'reparam.estimators' has no attribute {name!r}")
