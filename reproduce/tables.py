@@ -279,7 +279,7 @@ _HEAD = """# Tables
 ```python
 model = rp.TabularVAE().fit(df)                       # pandas or polars: numbers, text, dates, true and false, holes
 model.score_samples(df)                               # log p of what is seen of each row, nats per unit of the columns
-model.impute(df); model.impute(df, m=20)              # means and most probable categories; multiple imputations
+model.impute(df); model.impute(df, m=20)              # means, medians of grades, likeliest categories; multiple imputations
 model.impute_intervals(df)                            # each missing cell with its interval or probability
 model.sample(100, given={"sex": "F", "age": (30, 40), "city": ["Lyon", "Bonn"]})
 model.anomaly_score(df); model.anomaly_columns(df)    # minus log p; the columns that make a row unusual, ranked

@@ -209,6 +209,18 @@ def test_equal_rows_are_not_imputed_alike(fitted):
     assert model.impute(same)["height"].nunique() == 1
 
 
+def test_grades_are_imputed_by_their_median_and_other_categories_by_the_most_probable():
+    """Shares .4 .25 .35 in a column of its own: the mode is the first grade, the median the second."""
+    values = np.repeat([1, 2, 3], [400, 250, 350]).astype(float)
+    frame = pd.DataFrame({"grade": values, "noise": np.random.default_rng(0).normal(size=1000)})
+    empty = pd.DataFrame({"grade": [np.nan], "noise": [0.0]})
+    found = []
+    for kind in ("ordinal", "categorical"):
+        model = rp.TabularVAE(1, hidden=(), epochs=20, lr=1e-2, train_k=1, kinds={"grade": kind}).fit(frame)
+        found.append(float(model.impute(empty)["grade"].iloc[0]))
+    assert found == [2.0, 1.0]
+
+
 def test_rare_conditions_are_said_to_be_rare(fitted):
     _, model = fitted
     with pytest.warns(UserWarning, match="rare for this model"):

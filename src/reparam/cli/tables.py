@@ -174,7 +174,7 @@ def impute(options: ImputeOptions) -> int:
         return 0
     if options.m is None:
         write_frame(path, model.impute(frame))
-        say(f"{len(frame)} rows in {path}: posterior means of numbers, most probable categories")
+        say(f"{len(frame)} rows in {path}: posterior means of numbers, medians of grades, most probable categories")
         return 0
     tables = [t.assign(imputation=i + 1) for i, t in enumerate(model.impute(frame, m=options.m))]
     pandas = require("pandas", "tabular", "writing tables")

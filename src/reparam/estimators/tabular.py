@@ -276,9 +276,11 @@ class TabularVAE:
         """The table with its holes filled, in its own dtypes; what is seen stays as it is.
 
         Each missing number is its posterior mean given what is seen of the row, rounded as its column is; each missing
-        category the most probable. With ``m``, a list of m tables: multiple imputations, draws from p(x | seen) by
-        sampling importance resampling, for analyses that must know how uncertain a filled cell is (Rubin 1987). A
-        constant gets its value; identifiers stay missing.
+        grade of an ordinal column is the median, each other category the most probable. A constant gets its value;
+        identifiers stay missing.
+
+        With ``m``, a list of m tables: multiple imputations, draws from p(x | seen) by sampling importance resampling,
+        for analyses that must know how uncertain a filled cell is (Rubin 1987).
         """
         self._fitted()
         if m is None:
@@ -291,7 +293,7 @@ class TabularVAE:
         """What is imputed, a row for each missing cell: row, column, value, low and high, probability.
 
         ``low`` and ``high`` are the ends of a central interval of m draws given what is seen, for columns of numbers;
-        ``probability`` is that of the most probable category.
+        ``probability`` is that of the category that is imputed.
         """
         if not 0 < level < 1:
             raise InputError(f"level, the probability of an interval, is between 0 and 1, not {level!r}")

@@ -50,8 +50,9 @@ def single(
 ) -> tuple[np.ndarray, np.ndarray]:
     """One value for each cell given what is seen, in the units of the columns (N, W), and its probability.
 
-    Posterior means for numbers and counts, the most probable of categories, as their numbers; the probability is that
-    of the category, NaN for numbers. ``first`` is the number of the first row in the whole table.
+    Posterior means for numbers and counts, the median of grades, the most probable of other categories, as their
+    numbers; the probability is that of the category, NaN for numbers. ``first`` is the number of the first row in the
+    whole table.
     """
     values = np.empty((len(data), schema.width))
     probabilities = np.full(values.shape, np.nan)
@@ -73,7 +74,10 @@ def _means(d: Joined, weights: Tensor, schema: TableSchema, values: np.ndarray, 
             if column is None or column.coded:
                 classes = column.classes if column else 2
                 p = _probabilities(part, j, classes, weights)
-                values[:, i], probabilities[:, i] = p.argmax(-1), p.max(-1)
+                ordered = column is not None and column.kind == "ordinal"
+                best = (p.cumsum(-1) < 0.5 - 1e-9).sum(-1) if ordered else p.argmax(-1)
+                values[:, i] = best
+                probabilities[:, i] = np.take_along_axis(p, best[:, None], 1)[:, 0]
             elif column.kind in ("positive", "proportion"):  # the mean of x is not x at the mean of its logarithm
                 drawn = part.sample() if drawn is None else drawn
                 x = column.fitting(column.raw(drawn[..., j].double().numpy()))
