@@ -13,10 +13,12 @@ import torch
 from torch import Tensor
 
 from reparam import recipes, seeding
+from reparam.cli import tables
 from reparam.cli.common import check_seed, prepare, say
 from reparam.cli.evaluate import measure
 from reparam.cli.options import ResumeOptions, TrainOptions
 from reparam.data import Dataset, Schema, Source, infer, read
+from reparam.data.table import with_values
 from reparam.errors import InputError, RunFolderError, nearest
 from reparam.recipes import Recipe
 from reparam.report import write_report
@@ -32,6 +34,7 @@ _OWN_FILES = (
 _OWN_FOLDERS = ("checkpoints", "figures")
 # The report's likelihood comes from a few held-out rows, so that it costs seconds; `evaluate` is for all of them.
 _REPORT_ROWS, _REPORT_K = 1000, 200
+_EPOCHS = 50
 
 
 def train(options: TrainOptions) -> int:
@@ -39,7 +42,9 @@ def train(options: TrainOptions) -> int:
     prepare(options.threads)
     folder = Path(options.out)
     _refuse_folder(folder, options.overwrite)
-    source = read(options.data, options.labels, context_names(options))
+    source = _array(options)
+    if source is None:
+        return _train_table(options, folder)
     plan, schema, notes = resolve(options, source)
 
     def accept() -> None:
@@ -71,7 +76,40 @@ def resume(options: ResumeOptions) -> int:
         say("the run has no checkpoint yet: it starts from the beginning")
     if options.epochs is not None:
         plan = replace(plan, epochs=options.epochs)
+    if plan.table:
+        return _train_table(plan, Path(options.run), resume=True)
     return _train(plan, read(plan.data, plan.labels, context_names(plan)), schema, Path(options.run), resume=True)
+
+
+def _array(options: TrainOptions) -> Source | None:
+    """The data as numbers, or None for a table that is to be taken as it is: when asked, or where it has text or holes.
+
+    Raises:
+        InputError: as the readers do, where the options are of numbers.
+    """
+    if options.table or options.schema is not None or options.informative:
+        return None
+    try:
+        return read(options.data, options.labels, context_names(options))
+    except InputError:
+        if tables.takes(options):
+            return None
+        raise
+
+
+def _train_table(options: TrainOptions, folder: Path, resume: bool = False) -> int:
+    """Train on a mixed table."""
+    plan, table, frame = tables.resumed(options, folder) if resume else tables.plan_of(options)
+    data = table.dataset(frame)
+
+    def accept() -> None:
+        if plan.overwrite and folder.exists() and not resume:
+            with FolderLock(folder):
+                clear(folder)
+        say(table.words())
+
+    model = tables.fitted(plan, table, data, folder, resume, accept)
+    return _finish(plan, model.vae_, with_values(data), model.history_, Schema.of_table(table), folder)
 
 
 def context_names(options: TrainOptions) -> list[str]:
@@ -112,6 +150,7 @@ def resolve(options: TrainOptions, source: Source) -> tuple[TrainOptions, Schema
         binarize=schema.binarize,
         pixel_max=schema.pixel_max,
         seed=check_seed(options.seed),
+        epochs=_EPOCHS if options.epochs is None else options.epochs,
     )
     return plan, schema, notes
 
@@ -218,16 +257,21 @@ def _train(
     torch.set_num_threads(plan.threads or 1)
     share = plan.validation or None
     history = fit(
-        vae, data, objective=objective, epochs=plan.epochs, batch_size=plan.batch_size, lr=plan.lr, seed=plan.seed,
+        vae, data, objective=objective, epochs=plan.epochs or 0, batch_size=plan.batch_size, lr=plan.lr, seed=plan.seed,
         validation=share, patience=plan.patience if share else None, compile=compile_of(plan.compile),
         precision=plan.precision, optimizer=plan.optimizer, clip=plan.clip, accumulate=plan.accumulate, ema=plan.ema,
         out=folder, resume=resume, schema=schema, config={"options": asdict(plan)}, progress=True, on_start=on_start,
         retries=plan.retries, checkpoint_seconds=plan.checkpoint_seconds,
     )  # fmt: skip
+    return _finish(plan, vae, data, history, schema, folder)
+
+
+def _finish(plan: TrainOptions, vae: VAE, data: Dataset, history: History, schema: Schema, folder: Path) -> int:
+    """The report of a run that came to its end; the exit status."""
     if history.stopped == "interrupted":
         say(f"interrupted; {folder} holds the best weights so far; go on with: reparam resume {folder}")
         return 130
-    held = split(data, share, plan.seed)[1] or data
+    held = split(data, plan.validation or None, plan.seed)[1] or data
     evaluation = measure(vae, held[:_REPORT_ROWS], schema, _REPORT_K, "auto", plan.seed)
     finish(folder, vae, held, history, schema, {**evaluation, "data": _held_words(plan, len(held))})
     say(f"next: reparam evaluate {folder} TEST_DATA")

@@ -32,6 +32,8 @@ class Dataset:
     ``binarize`` turns grey values in [0, 1] into 0 and 1: "dynamic" by a Bernoulli draw of each value, fresh at every
     visit in training and decided by row and seed in evaluation; "threshold" at 1/2.
 
+    With ``missing`` elements may be NaN, for likelihoods that leave them out (``likelihoods.Observed``).
+
     Shapes: x (N, *event); each context (N, ...); labels (N,), which no model reads.
 
     Raises:
@@ -49,7 +51,9 @@ class Dataset:
         binarize: Literal["dynamic", "threshold"] | str | None = None,
         columns: Sequence[str] | None = None,
         labels: np.ndarray | Tensor | Sequence[Any] | None = None,
+        missing: bool = False,
     ) -> None:
+        self.missing = missing
         self.x = _as_tensor(x)
         self.contexts = tuple(torch.as_tensor(c) for c in contexts)
         self.columns = list(columns) if columns else None
@@ -182,8 +186,12 @@ class Dataset:
                 row = int((~finite).nonzero()[0, 0])
                 raise InputError(f"context {i} of row {row} is not finite: remove such rows or fill them in first")
 
+    def _known(self, x: Tensor) -> Tensor:
+        """Whether each element is what the data may hold: finite, or missing where that is allowed."""
+        return x.isfinite() | x.isnan() if self.missing else x.isfinite()
+
     def _check_rows(self, x: Tensor, start: int, top: float | None) -> None:
-        if x.is_floating_point() and not bool((finite := x.isfinite()).all()):
+        if x.is_floating_point() and not bool((finite := self._known(x)).all()):
             row, *element = (int(i) for i in (~finite).nonzero()[0])
             value = "a missing value (NaN)" if bool(x[(row, *element)].isnan()) else "infinite"
             raise InputError(f"{self.place(start + row, element)} is {value}: remove such rows or fill them in first")

@@ -13,6 +13,7 @@ from torch.distributions import Distribution, Independent
 from reparam.conditional import Conditional, apply_to_rows
 from reparam.distributions import vector
 from reparam.errors import InputError, nearest
+from reparam.networks import Floored
 from reparam.numerics import scale_from_log
 
 
@@ -140,7 +141,8 @@ class SecondParameter(Likelihood):
     @property
     def learns_scale(self) -> bool:
         """Whether a density can grow without bound as the second parameter is learned."""
-        return isinstance(self.kind, str) and not self.discrete
+        held = any(isinstance(m, Floored) for m in self.net.modules())
+        return isinstance(self.kind, str) and not self.discrete and not held
 
     def outputs(self, event_shape: Sequence[int]) -> tuple[int, ...]:
         """(2, *event) where the second parameter is predicted, else the event."""

@@ -47,6 +47,7 @@ from reparam.recipes.papers import (
 )
 from reparam.recipes.quantised import fsq_vae, vq_vae
 from reparam.recipes.recipe import Recipe
+from reparam.recipes.tables import table_vae
 from reparam.recipes.training import denoising_ae, denoising_vae, factor_vae, wake_sleep
 
 _ALL: tuple[Callable[..., Recipe], ...] = (
@@ -108,6 +109,7 @@ __all__ = [
     "reweighted_wake_sleep",
     "samples_of",
     "svae",
+    "table_vae",
     "vae",
     "vamp_vae",
     "vq_vae",
