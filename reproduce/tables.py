@@ -277,7 +277,14 @@ EXPERIMENTS: dict[str, Callable[[Path, int], Result]] = {
 _HEAD = """# Tables
 
 ```python
-model = rp.TabularVAE().fit(df)                       # pandas or polars: numbers, text, dates, true and false, holes
+import numpy as np, pandas as pd, reparam as rp
+
+rng = np.random.default_rng(0)                        # a table to try it on; yours has its own columns
+df = pd.DataFrame({"sex": rng.choice(["F", "M"], 500), "age": rng.integers(18, 80, 500).astype(float),
+                   "city": rng.choice(["Lyon", "Bonn", "Turin"], 500), "income": rng.lognormal(7, 0.5, 500)})
+df = df.mask(rng.random(df.shape) < 0.1)              # one cell in ten is missing
+
+model = rp.TabularVAE(epochs=40).fit(df)              # pandas or polars: numbers, text, dates, true and false, holes
 model.score_samples(df)                               # log p of what is seen of each row, nats per unit of the columns
 model.impute(df); model.impute(df, m=20)              # means, medians of grades, likeliest categories; multiple imputations
 model.impute_intervals(df)                            # each missing cell with its interval or probability
