@@ -184,7 +184,7 @@ NETS = {
 }  # fmt: skip
 
 
-WRAPPERS = "rescale", "cells", "cells without mask", "floored", "lowest", "without last"  # contexts go to what they wrap
+WRAPPERS = "rescale", "cells", "cells without mask", "floored", "lowest", "without last"  # which pass contexts on
 
 
 def of(norm, options):

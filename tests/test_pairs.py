@@ -203,7 +203,7 @@ def test_every_pair_over_the_four_axes_trains(likelihood):
     But for upper bounds, whose estimate by four samples lies below what it estimates, the more the worse the encoder
     is: it may rise while the bound falls (test_importance has its own law). And for schedules: their early steps
     improve another objective than the last one, which is compared. And for wake-sleep, whose encoder follows another
-    divergence than that of the ELBO. The worst of three untrained models is trained: by luck, one may start at the best.
+    divergence than that of the ELBO. The worst of three untrained models is trained: one may start at the best by luck.
     """
     torch.manual_seed(1)
     x = rp.Dataset(data_of(likelihood))
