@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     )
     from reparam.conditional import Conditional
     from reparam.data import Dataset
-    from reparam.estimators import TabularVAE, VariationalAutoencoder
+    from reparam.estimators import CountVAE, TabularVAE, VariationalAutoencoder
     from reparam.run import load, save
     from reparam.train import fit, fit_prior
     from reparam.vae import VAE, Draw
@@ -43,6 +43,7 @@ _MODULES = {
 }  # fmt: skip
 _NAMES = {
     "Conditional": "reparam.conditional",
+    "CountVAE": "reparam.estimators",
     "Dataset": "reparam.data",
     "Draw": "reparam.vae",
     "TabularVAE": "reparam.estimators",
@@ -55,7 +56,7 @@ _NAMES = {
 }
 
 __all__ = [
-    "VAE", "Conditional", "Dataset", "Draw", "TabularVAE", "VariationalAutoencoder", "__version__", "data",
+    "VAE", "Conditional", "CountVAE", "Dataset", "Draw", "TabularVAE", "VariationalAutoencoder", "__version__", "data",
     "distributions", "evaluate", "fit", "fit_prior", "likelihoods", "load", "networks", "objectives", "plots",
     "posteriors", "priors", "recipes", "save", "schedules",
 ]  # fmt: skip

@@ -45,11 +45,11 @@ def opened_with_data(options: RowsOptions) -> tuple[Run, Schema, Dataset]:
     return run, schema, dataset(schema, options.data, options.labels, options.binarize)
 
 
-def dataset(schema: Schema, path: str, labels: str | None, binarize: str | None) -> Dataset:
+def dataset(schema: Schema, path: str, labels: str | None = None, binarize: str | None = None) -> Dataset:
     """The data of a file in the units of the schema, with the contexts that it names."""
     if schema.table is not None:
         return schema.table.dataset(read_frame(path))
-    return schema.dataset(read(path, labels, [c.name for c in schema.contexts or ()]), binarize)
+    return schema.dataset(read(path, labels, [c.name for c in schema.contexts or ()], schema.counting), binarize)
 
 
 def check_seed(seed: int) -> int:

@@ -40,7 +40,7 @@ def doctor(options: DoctorOptions) -> int:
         )  # fmt: skip
     curve = None
     if betas:
-        curve = _sweep(options, run, train or held, held, betas)
+        curve = _sweep(options, run, train or held, held, betas, schema.exposed)
         if curve is None:
             say("interrupted")
             return 130
@@ -123,7 +123,7 @@ def _betas(options: DoctorOptions) -> list[float]:
 
 
 def _sweep(
-    options: DoctorOptions, run: Run, train: Dataset, held: Dataset, betas: list[float]
+    options: DoctorOptions, run: Run, train: Dataset, held: Dataset, betas: list[float], exposed: bool
 ) -> dict[str, list[float]] | None:
     """Rate and distortion on held-out rows of models of the run's configuration, trained briefly with each beta."""
     made = run.config.get("options")
@@ -135,7 +135,7 @@ def _sweep(
     curve: dict[str, list[float]] = {"beta": [], "rate": [], "distortion": []}
     for beta in betas:
         say(f"beta {beta:g}: {options.sweep_epochs} epochs")
-        vae, _ = build(replace(plan, beta=beta), train)
+        vae, _ = build(replace(plan, beta=beta), train, exposed)
         history = fit(
             vae, train, objective=ELBO(plan.k or 1, beta), epochs=options.sweep_epochs, batch_size=plan.batch_size,
             lr=plan.lr, seed=plan.seed,

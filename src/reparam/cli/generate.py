@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from reparam import seeding
-from reparam.cli import tables
+from reparam.cli import cells, tables
 from reparam.cli.common import check_seed, opened, opened_with_data, prepare, say, writable
 from reparam.cli.options import DecodeOptions, EncodeOptions, ReconstructOptions, SampleOptions
 from reparam.cli.output import PICTURES, TABLES, check_picture, write_array, write_data
@@ -40,9 +40,12 @@ def sample(options: SampleOptions) -> int:
 def encode(options: EncodeOptions) -> int:
     """``reparam encode``."""
     prepare()
-    path = writable(options.out, TABLES)
-    run, _, data = opened_with_data(options)
+    path = writable(options.out, (*TABLES, *cells.endings(options.data)))
+    run, schema, data = opened_with_data(options)
     means = posterior_means(run.vae, data, check_seed(options.seed))
+    if path.suffix.lower() in cells.ENDINGS:
+        cells.write_latents(options.data, path, schema, means)
+        return 0
     write_array(path, means.cpu().numpy(), [f"z{i + 1}" for i in range(means.shape[1])], key="z")
     say(f"the latents of {len(data)} rows, {means.shape[1]} for each, in {path}")
     return 0
@@ -76,10 +79,14 @@ def decode(options: DecodeOptions) -> int:
 def reconstruct(options: ReconstructOptions) -> int:
     """``reparam reconstruct``."""
     prepare()
-    path = writable(options.out, PICTURES)
+    path = writable(options.out, (*PICTURES, *cells.endings(options.data)))
     run, schema, data = opened_with_data(options)
     check_picture(path, schema)
     _refuse_tables(schema)
+    if path.suffix.lower() in cells.ENDINGS:
+        c = None if options.given is None else _given(run.vae, schema.given(options.given, 1))
+        cells.write_expression(options.data, path, run.vae, schema, data, c, check_seed(options.seed))
+        return 0
     own = data.contexts_of(slice(None), reference(run.vae))
     c = own if options.given is None else _given(run.vae, schema.given(options.given, len(data)))
     z = posterior_means(run.vae, data, check_seed(options.seed))

@@ -18,7 +18,7 @@ def required(text: str, **more: Any) -> Any:
     return field(metadata={"help": text, **more})
 
 
-_DATA = ".npy .npz .csv .tsv .parquet, an idx file (.gz too), a folder of images, or: digits"
+_DATA = ".npy .npz .csv .tsv .parquet .h5ad, an idx file (.gz too), a folder of images, or: digits"
 _RUN = "the folder of a trained model"
 _LIKELIHOOD = (  # data.schema.LIKELIHOODS, which would import numpy and torch for a line of help
     "auto (reads the data and says why), bernoulli, continuous_bernoulli, discretized_logistic, "
@@ -48,6 +48,14 @@ class TrainOptions:
     )
     context: str | None = option(
         None, "columns or arrays that the model is conditional on: batch,dose; or: labels", group="data"
+    )
+    batch: str | None = option(
+        None, "of counts in .h5ad: the column of obs that codes should be free of, a context; or batch,donor",
+        group="data",
+    )
+    layer: str | None = option(None, "of counts in .h5ad: the layer that holds them; X unless given", group="data")
+    size_factor: str | None = option(
+        None, "of counts in .h5ad: total (each cell's sum, unless given), a column of obs, or none", group="data"
     )
     binarize: str | None = option(
         None, "grey values to 0 and 1: dynamic (a fresh draw at each visit) or threshold", group="data"
@@ -197,7 +205,7 @@ class SampleOptions(_Drawn):
 class EncodeOptions(RowsOptions):
     """Write the mean of q(z|x) of each row: its place in the latent space."""
 
-    out: str = required(_OUT)
+    out: str = required(_OUT + ", or of cells .h5ad: a copy of DATA with obsm['X_reparam']")
 
 
 @dataclass(kw_only=True)
@@ -214,7 +222,9 @@ class DecodeOptions(_Drawn):
 class ReconstructOptions(RowsOptions):
     """Write what the model makes of each row: the mean of p(x|z) at the mean of q(z|x)."""
 
-    out: str = required(_OUT_PICTURE)
+    out: str = required(
+        _OUT_PICTURE + ", or of cells .h5ad: a copy of DATA with layers['reparam'], the expression of a usual library"
+    )
     given: str | None = option(None, _GIVEN + "; decode with these instead of each row's own")
 
 

@@ -18,6 +18,8 @@ from reparam.cli.common import check_seed, prepare, say
 from reparam.cli.evaluate import measure
 from reparam.cli.options import ResumeOptions, TrainOptions
 from reparam.data import Dataset, Schema, Source, infer, read
+from reparam.data.counts import TOTAL, Counting
+from reparam.data.readers import ENDING as CELLS
 from reparam.data.table import with_values
 from reparam.errors import InputError, RunFolderError, nearest
 from reparam.recipes import Recipe
@@ -78,7 +80,7 @@ def resume(options: ResumeOptions) -> int:
         plan = replace(plan, epochs=options.epochs)
     if plan.table:
         return _train_table(plan, Path(options.run), resume=True)
-    return _train(plan, read(plan.data, plan.labels, context_names(plan)), schema, Path(options.run), resume=True)
+    return _train(plan, _source(plan), schema, Path(options.run), resume=True)
 
 
 def _array(options: TrainOptions) -> Source | None:
@@ -90,9 +92,9 @@ def _array(options: TrainOptions) -> Source | None:
     if options.table or options.schema is not None or options.informative:
         return None
     try:
-        return read(options.data, options.labels, context_names(options))
+        return _source(options)
     except InputError:
-        if tables.takes(options):
+        if tables.takes(options) and not (options.batch or options.layer or options.size_factor):
             return None
         raise
 
@@ -112,9 +114,25 @@ def _train_table(options: TrainOptions, folder: Path, resume: bool = False) -> i
     return _finish(plan, model.vae_, with_values(data), model.history_, Schema.of_table(table), folder)
 
 
+def _source(options: TrainOptions) -> Source:
+    """The data of the options.
+
+    Raises:
+        InputError: as the readers do; for options of cells where the data are none.
+    """
+    given = next((n for n in ("batch", "layer", "size_factor") if getattr(options, n) is not None), None)
+    if given is not None and not options.data.lower().endswith(CELLS):
+        raise InputError(
+            f"--{given.replace('_', '-')} is of counts in an {CELLS} file, and DATA is none: for other data give "
+            "--context NAME"
+        )
+    counting = Counting(options.layer, options.size_factor or TOTAL)
+    return read(options.data, options.labels, context_names(options), counting)
+
+
 def context_names(options: TrainOptions) -> list[str]:
-    """The names of the contexts, which commas separate."""
-    return [name.strip() for name in options.context.split(",")] if options.context else []
+    """The names of the contexts, which commas separate, those of batches first."""
+    return [name.strip() for names in (options.batch, options.context) if names for name in names.split(",")]
 
 
 def resolve(options: TrainOptions, source: Source) -> tuple[TrainOptions, Schema, list[str]]:
@@ -194,8 +212,11 @@ def _absolute(path: str) -> str:
     return str(Path(path).resolve())
 
 
-def build(plan: TrainOptions, data: Dataset) -> Recipe:
-    """The model of these options, with weights that the seed decides, and its objective."""
+def build(plan: TrainOptions, data: Dataset, exposed: bool = False) -> Recipe:
+    """The model of these options, with weights that the seed decides, and its objective.
+
+    ``exposed`` says that the last context is a size factor.
+    """
     if len(data) < 2:
         raise InputError("training needs at least 2 rows; the data have 1")
     details = recipes.data_options(plan.likelihood, data, _scale(plan.scale), _scale(plan.dispersion)) | _given(plan)
@@ -207,7 +228,8 @@ def build(plan: TrainOptions, data: Dataset) -> Recipe:
     if plan.prior != "auto":  # as runs have it that were made before there was a choice
         details["prior"] = plan.prior
     if data.contexts:
-        details["context"] = sum(c[0].numel() for c in data.contexts)
+        details["context"] = sum(c[0].numel() for c in data.contexts[: -1 if exposed else None])
+        details["exposure"] = exposed
     with seeding.seeded(plan.seed):
         if plan.prior == "vamp":
             details["pseudo_inputs"] = _pseudo_inputs(plan, data)
@@ -252,7 +274,7 @@ def _train(
     on_start: Callable[[], None] | None = None,
 ) -> int:
     data = schema.dataset(source)
-    vae, objective = build(plan, data)
+    vae, objective = build(plan, data, schema.exposed)
     plan = replace(plan, threads=plan.threads or threads_for(vae, plan.batch_size))
     torch.set_num_threads(plan.threads or 1)
     share = plan.validation or None

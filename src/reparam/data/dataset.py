@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from reparam import seeding
+from reparam.data.sparse import SparseRows
 from reparam.errors import InputError, nearest
 
 BINARIZE = ("dynamic", "threshold")
@@ -32,6 +33,8 @@ class Dataset:
     ``binarize`` turns grey values in [0, 1] into 0 and 1: "dynamic" by a Bernoulli draw of each value, fresh at every
     visit in training and decided by row and seed in evaluation; "threshold" at 1/2.
 
+    A matrix of scipy, or :class:`reparam.data.sparse.SparseRows`, stays sparse: rows become dense batch by batch.
+
     With ``missing`` elements may be NaN, for likelihoods that leave them out (``likelihoods.Observed``).
 
     Shapes: x (N, *event); each context (N, ...); labels (N,), which no model reads.
@@ -44,7 +47,7 @@ class Dataset:
 
     def __init__(
         self,
-        x: Tensor | np.ndarray | Sequence[Any],
+        x: Tensor | np.ndarray | SparseRows | Sequence[Any],
         *,
         contexts: Sequence[Tensor] = (),
         pixel_max: float | None = None,
@@ -54,7 +57,7 @@ class Dataset:
         missing: bool = False,
     ) -> None:
         self.missing = missing
-        self.x = _as_tensor(x)
+        self.x: Any = _as_tensor(x)  # a Tensor, or SparseRows, which give one for the rows that are asked for
         self.contexts = tuple(torch.as_tensor(c) for c in contexts)
         self.columns = list(columns) if columns else None
         self.labels = None if labels is None else _index(labels)
@@ -86,7 +89,7 @@ class Dataset:
             raise TypeError("choose rows by a slice, indices or a mask; one row is data[i : i + 1]")
         chosen = object.__new__(Dataset)
         chosen.__dict__ = dict(self.__dict__)
-        chosen.x = self.x[rows]
+        chosen.x = self.x.take(rows) if isinstance(self.x, SparseRows) else self.x[rows]
         chosen.contexts = tuple(c[rows] for c in self.contexts)
         chosen.labels = None if self.labels is None else self.labels[rows if isinstance(rows, slice) else _index(rows)]
         return chosen
@@ -95,6 +98,14 @@ class Dataset:
     def event_shape(self) -> tuple[int, ...]:
         """The shape of one datum."""
         return tuple(self.x.shape[1:])
+
+    def dense(self) -> Dataset:
+        """These data with all rows dense: for few of them."""
+        if not isinstance(self.x, SparseRows):
+            return self
+        chosen = self[:]
+        chosen.x = self.x[:]
+        return chosen
 
     def grey(self, x: Tensor, like: Tensor) -> Tensor:
         """Rows of ``self.x`` as floating-point numbers, before any binarisation."""
@@ -145,7 +156,12 @@ class Dataset:
         digest = blake2b(
             f"{self.x.dtype} {tuple(self.x.shape)} {self.pixel_max} {self.binarize}".encode(), digest_size=8
         )
-        for tensor in (self.x, *self.contexts):
+        tensors = self.contexts if isinstance(self.x, SparseRows) else (self.x, *self.contexts)
+        if isinstance(self.x, SparseRows):
+            for start, *arrays in self.x.entries():
+                for array in (np.array(start), *arrays):
+                    digest.update(np.ascontiguousarray(array).data)
+        for tensor in tensors:
             for part in tensor.split(max(1, _CHUNK // max(1, tensor[0].numel()))):
                 digest.update(np.ascontiguousarray(part.cpu().numpy()).data)
         return digest.hexdigest()
@@ -169,7 +185,7 @@ class Dataset:
         top = self.pixel_max if self.pixel_max is not None else (1.0 if self.binarize else None)
         if self.x.dtype == torch.bool or (self.x.dtype == torch.uint8 and (top is None or top >= 255)):
             return
-        rows = max(1, _CHUNK // max(1, self.x[0].numel()))
+        rows = max(1, _CHUNK // max(1, math.prod(self.event_shape)))
         for start in range(0, n, rows):
             self._check_rows(self.x[start : start + rows], start, top)
 
@@ -203,7 +219,9 @@ class Dataset:
             )
 
 
-def _as_tensor(x: Tensor | np.ndarray | Sequence[Any]) -> Tensor:
+def _as_tensor(x: Tensor | np.ndarray | SparseRows | Sequence[Any]) -> Tensor | SparseRows:
+    if isinstance(x, SparseRows) or hasattr(x, "tocsr"):
+        return x if isinstance(x, SparseRows) else SparseRows.of(x)
     tensor = x.detach() if isinstance(x, Tensor) else _from_numpy(_as_array(x))
     if tensor.is_complex() or tensor.layout != torch.strided:
         raise TypeError("data must be real numbers in a dense tensor; this one is complex or sparse")
@@ -253,6 +271,7 @@ def as_dataset(x: Any, contexts: Sequence[Tensor] = ()) -> Dataset:
         if contexts:
             raise InputError("give contexts to the Dataset itself")
         return x
-    if not isinstance(x, Tensor) and not hasattr(x, "__array__") and not isinstance(x, list | tuple):
+    readable = isinstance(x, Tensor | SparseRows | list | tuple) or hasattr(x, "__array__") or hasattr(x, "tocsr")
+    if not readable:
         raise TypeError(f"data are an array, a tensor or a reparam.Dataset, not {type(x).__name__}")
     return Dataset(x, contexts=contexts)

@@ -10,10 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from reparam.data import formats, pictures, tables
+from reparam.data import counts, formats, pictures, tables
+from reparam.data.counts import Counting
+from reparam.data.sparse import SparseRows
 from reparam.errors import InputError, nearest, require
 
 BUNDLED = ("digits",)
+ENDING = ".h5ad"  # of files of AnnData
 _LABEL_KEYS = ("y", "labels", "label", "target", "targets")
 _DATA_KEYS = ("x", "X", "data", "images", "arr_0")
 
@@ -23,15 +26,17 @@ class Source:
     """What a reader found.
 
     Shapes: x (N, *event), in the dtype of the file; labels (N,) or None; contexts (N, ...), by name. ``pixel_max`` is
-    the value of white where the format defines one; ``is_image`` where rows are pictures.
+    the value of white where the format defines one; ``is_image`` where rows are pictures; ``counting`` says of counts
+    of cells how they were read.
     """
 
-    x: np.ndarray
+    x: np.ndarray | Any  # or SparseRows
     name: str
     labels: np.ndarray | None = None
     columns: list[str] | None = None
     contexts: Mapping[str, np.ndarray] = field(default_factory=dict)
     pixel_max: float | None = None
+    counting: Counting | None = None
 
     @property
     def is_image(self) -> bool:
@@ -39,15 +44,18 @@ class Source:
         return self.x.ndim in (3, 4)
 
 
-def read(data: str | Path, labels: str | Path | None = None, contexts: Sequence[str] = ()) -> Source:
-    """Read .npy, .npz, .csv, .tsv, .parquet, idx (.gz too), a folder of images, or the bundled ``digits``.
+def read(
+    data: str | Path, labels: str | Path | None = None, contexts: Sequence[str] = (), counting: Counting | None = None
+) -> Source:
+    """Read .npy, .npz, .csv, .tsv, .parquet, .h5ad, idx (.gz too), a folder of images, or the bundled ``digits``.
 
     ``labels`` is the name of a column of a table, of text or numbers, which is then left out of the data, or a file
     of one label for each row. Without it, labels are found where they have a usual place: an array ``y`` or ``labels``
     in an .npz, the idx file of labels beside one of images, the subfolders of a folder of images.
 
     ``contexts`` are names of columns of a table, which are then left out of the data, of arrays of an .npz, or
-    "labels" for the labels.
+    "labels" for the labels. ``counting`` says how the counts of an .h5ad are read; its labels and contexts are columns
+    of obs.
 
     Raises:
         InputError: in one line, for a missing, truncated, foreign or ragged file, an unknown ending, or labels or
@@ -55,6 +63,8 @@ def read(data: str | Path, labels: str | Path | None = None, contexts: Sequence[
         MissingExtraError: where a format needs a package that is not installed.
     """
     try:
+        if str(data).lower().endswith(ENDING) and Path(data).is_file():
+            return _cells(Path(data), None if labels is None else str(labels), contexts, counting or Counting())
         source = _read(data, None if labels is None else str(labels), contexts)
         return replace(source, contexts=_found(source, contexts)) if contexts else source
     except OSError as error:
@@ -92,6 +102,26 @@ def _read(data: str | Path, labels: str | None, contexts: Sequence[str]) -> Sour
     return replace(source, labels=_labels_from(labels, len(source.x) if source.x.ndim else 0))
 
 
+def _cells(path: Path, labels: str | None, contexts: Sequence[str], counting: Counting) -> Source:
+    """Counts of an .h5ad file; labels are a column of obs, or a file."""
+    beside = labels is not None and Path(labels).exists()
+    columns = [*contexts, *([labels] if labels is not None and not beside else [])]
+    x, genes, obs = counts.of_file(path, counting, columns)
+    source = _cells_source(x, genes, obs, path.name, contexts, counting)
+    if labels is None:
+        return source
+    return replace(source, labels=_labels_from(labels, len(x)) if beside else obs[labels])
+
+
+def _cells_source(
+    x: SparseRows, genes: list[str], obs: dict[str, np.ndarray], name: str, contexts: Sequence[str],
+    counting: Counting,
+) -> Source:  # fmt: skip
+    """Counts of cells as a source."""
+    kept = {n: v for n, v in obs.items() if n in contexts or n == counting.column}
+    return Source(x, name, columns=counts.distinct(genes), contexts=kept, counting=counting)
+
+
 _Reader = Callable[[Path, "str | None", Sequence[str]], Source]
 
 
@@ -107,7 +137,7 @@ def _reader_of(path: Path) -> _Reader:
         return _idx
     raise InputError(
         f"no reader knows {path.name!r}: DATA is .npy, .npz, .csv, .tsv, .parquet, an idx file (.gz too), "
-        "a folder of images, or digits"
+        "an .h5ad file, a folder of images, or digits"
     )
 
 

@@ -11,9 +11,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from reparam.data import counts
 from reparam.data.context import Context, fault, given, joined
+from reparam.data.counts import Counting
 from reparam.data.dataset import BINARIZE, Dataset
 from reparam.data.readers import Source
+from reparam.data.sparse import SparseRows
 from reparam.data.table import TableSchema
 from reparam.errors import InputError, RunFolderError, nearest
 
@@ -26,7 +29,7 @@ class Schema:
 
     ``pixel_max`` is the value that becomes 1; ``binarize`` how grey values become 0 and 1; ``columns`` the names of
     a table's columns; ``contexts`` what a conditional model reads beside the data; ``table`` what the columns of a
-    mixed table hold.
+    mixed table hold; ``counting`` how counts of cells are read, whose last context is the size factor, if any.
     """
 
     event_shape: tuple[int, ...]
@@ -36,6 +39,7 @@ class Schema:
     columns: list[str] | None = None
     contexts: list[Context] | None = None
     table: TableSchema | None = None
+    counting: Counting | None = None
 
     @staticmethod
     def of(data: Dataset) -> Schema:
@@ -64,6 +68,8 @@ class Schema:
             raise InputError(
                 f"a datum of this model has shape {self.event_shape}; {source.name} has {tuple(x.shape[1:])}"
             )
+        if self.counting is not None:
+            return self._cells(source, x)
         white = self.pixel_max
         if white is not None and white > 1 and x.dtype.kind == "f" and self.integers and x.size and x.max() <= 1:
             raise InputError(
@@ -78,17 +84,30 @@ class Schema:
             labels=source.labels,
         )  # fmt: skip
 
+    def _cells(self, source: Source, x: Any) -> Dataset:
+        assert self.counting is not None
+        x = x if isinstance(x, SparseRows) else SparseRows.of(x)
+        own = [torch.from_numpy(joined(self.contexts, source.contexts, source.name))] if self.contexts else []
+        sizes = self.counting.context(x, dict(source.contexts), source.name)
+        return Dataset(x, contexts=[*own, *sizes], columns=self.columns, labels=source.labels)
+
+    @property
+    def exposed(self) -> bool:
+        """Whether the last context is a size factor."""
+        return self.counting is not None and self.counting.sized
+
     def given(self, text: str | None, n: int) -> tuple[Tensor, ...]:
         """The contexts of n rows that all have those of an option such as ``batch=a``; none for a model without.
 
         Raises:
             InputError: unless the option gives every context, and nothing else.
         """
+        sizes = (torch.ones(n, 1),) if self.exposed else ()  # usual cells
         if not self.contexts:
             if text is not None:
                 raise InputError("this model was trained without contexts: leave --given out")
-            return ()
-        return (torch.from_numpy(given(self.contexts, text)).expand(n, -1),)
+            return sizes
+        return (torch.from_numpy(given(self.contexts, text)).expand(n, -1), *sizes)
 
     def _columns_of(self, source: Source) -> np.ndarray:
         """The columns of a table by their names, in the order of the training data, whatever else it holds."""
@@ -98,7 +117,8 @@ class Schema:
         if missing:
             hint = nearest(missing[0], source.columns)
             raise InputError(f"{source.name} has no column {missing[0]!r}, which the training data had: {hint}")
-        return source.x[:, [source.columns.index(name) for name in self.columns]]
+        at = [source.columns.index(name) for name in self.columns]
+        return source.x.select(np.array(at)) if isinstance(source.x, SparseRows) else source.x[:, at]
 
     def restore(self, x: Tensor) -> np.ndarray:
         """What a model gives, in the units and the dtype of the data."""
@@ -125,7 +145,9 @@ class Schema:
     def to_json(self) -> str:
         """The schema as JSON."""
         table = {} if self.table is None else {"table": self.table.to_dict()}
-        return json.dumps({"format": FORMAT, **asdict(replace(self, table=None)), **table}, indent=2) + "\n"
+        plain = asdict(replace(self, table=None))
+        plain = plain if self.counting is not None else {n: v for n, v in plain.items() if n != "counting"}
+        return json.dumps({"format": FORMAT, **plain, **table}, indent=2) + "\n"
 
     @staticmethod
     def from_json(text: str) -> Schema:
@@ -148,7 +170,10 @@ class Schema:
         if fault:
             raise RunFolderError(f"schema.json is damaged: {fault}")
         contexts = [Context(**c) for c in raw["contexts"]] if raw.get("contexts") else None
-        return Schema(**{**raw, "event_shape": tuple(raw["event_shape"]), "contexts": contexts, "table": table})
+        counting = Counting(**raw["counting"]) if raw.get("counting") else None
+        return Schema(**{
+            **raw, "event_shape": tuple(raw["event_shape"]), "contexts": contexts, "table": table, "counting": counting
+        })  # fmt: skip
 
 
 def _range(dtype: np.dtype[Any]) -> tuple[float, float]:
@@ -172,6 +197,7 @@ def _fault(raw: dict[str, Any]) -> str | None:
         "columns": columns is None
         or (isinstance(columns, list) and all(isinstance(c, str) for c in columns) and [len(columns)] == shape),
         "contexts": not fault(raw.get("contexts")),
+        "counting": not Counting.fault(raw.get("counting")),
     }
     return next((f"{name} is {raw.get(name)!r}" for name, good in checks.items() if not good), None) or next(
         (f"it has an entry {name!r}" for name in raw if name not in checks), None
@@ -198,6 +224,8 @@ def infer(
     likelihood = likelihood.lower().replace("-", "_")
     if likelihood not in LIKELIHOODS:
         raise InputError(f"unknown likelihood {likelihood!r}: {nearest(likelihood, LIKELIHOODS)}")
+    if source.counting is not None:
+        return _infer_counts(source, likelihood)
     x, notes = source.x, []
     if x.dtype.kind not in "biuf":
         raise InputError(f"{source.name} holds {x.dtype}, not numbers: save it with a numeric dtype")
@@ -231,6 +259,21 @@ def infer(
     contexts = [Context.of(name, values) for name, values in source.contexts.items()]
     notes += [c.words for c in contexts]
     return Schema(tuple(x.shape[1:]), dtype, white, binarize, source.columns, contexts or None), likelihood, notes
+
+
+def _infer_counts(source: Source, likelihood: str) -> tuple[Schema, str, list[str]]:
+    """What :func:`infer` gives for counts of cells."""
+    counting, x, columns = source.counting, source.x, source.columns or []
+    assert counting is not None
+    likelihood, notes = counts.choose(x, likelihood, source.name, columns)
+    contexts = [Context.of(n, values) for n, values in source.contexts.items() if n != counting.column]
+    if counting.sized:
+        typical = float(np.median(counting.sizes(x, dict(source.contexts), source.name)))
+        counting = replace(counting, typical=typical)
+        what = "the total of each cell" if counting.column is None else f"column {counting.column!r}"
+        notes.append(f"size factor: {what}, over its median of {typical:g}")
+    notes += [c.words for c in contexts]
+    return Schema(tuple(x.shape[1:]), "float32", None, None, columns, contexts or None, None, counting), likelihood, notes
 
 
 def _is_binary(x: np.ndarray, white: float) -> bool:

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from reparam.estimators.autoencoder import VariationalAutoencoder
+    from reparam.estimators.cells import CountVAE
     from reparam.estimators.tabular import Quality, TabularVAE
 
-_PLACES = {"Quality": "tabular", "TabularVAE": "tabular", "VariationalAutoencoder": "autoencoder"}
+_PLACES = {"CountVAE": "cells", "Quality": "tabular", "TabularVAE": "tabular", "VariationalAutoencoder": "autoencoder"}
 
-__all__ = ["Quality", "TabularVAE", "VariationalAutoencoder"]
+__all__ = ["CountVAE", "Quality", "TabularVAE", "VariationalAutoencoder"]
 
 
 def __getattr__(name: str) -> Any:

@@ -22,7 +22,7 @@ class SafeState:
 
     def __getstate__(self) -> dict[str, Any]:
         state: dict[str, Any] = {}
-        given: Any = super().__getstate__()
+        given: Any = super().__getstate__() or {}
         for name, value in given.items():
             if isinstance(value, VAE):
                 state[_MODEL + name] = to_bytes(value)
@@ -41,4 +41,8 @@ class SafeState:
                 plain[name.removeprefix(_TENSORS)] = unpack(value, "the saved state of training").tensors
             else:
                 plain[name] = value
-        super().__setstate__(plain)  # type: ignore[misc]
+        base = getattr(super(), "__setstate__", None)
+        if base is None:
+            self.__dict__.update(plain)
+        else:
+            base(plain)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import math
 import tempfile
 import warnings
@@ -18,6 +17,8 @@ from reparam.data import Dataset, Schema, frames
 from reparam.data.streams import look, spill
 from reparam.data.table import TableSchema, constant, with_values
 from reparam.errors import InputError, RunFolderError, nearest
+from reparam.estimators.parameters import Parameters, epochs_for
+from reparam.estimators.safe_state import SafeState
 from reparam.estimators.tabular_posterior import multiple, single, surprises
 from reparam.estimators.tabular_sample import Quality, sample_rows
 from reparam.evaluate import Estimate
@@ -25,7 +26,6 @@ from reparam.run import Run, open_run, save
 from reparam.train import History, fit
 from reparam.vae import VAE, reference
 
-_STEPS, _MOST_STEPS = 4000, 15_000  # of training, where the number of epochs is not given
 _REFERENCE = 20_000  # cells whose surprise says what is usual
 _REFERENCE_K = 64
 _LARGE, _SMALL, _WIDE = 5000, (64,), (128, 128)
@@ -33,7 +33,7 @@ _ROWS = 50_000  # imputed at a time
 _FEW = 40  # rows of which none are held out
 
 
-class TabularVAE:
+class TabularVAE(SafeState, Parameters):
     """A model of the rows of a DataFrame of pandas or polars, as it is: numbers, categories, dates, counts, holes.
 
     ``fit`` infers what each column holds (``schema_``, see :class:`reparam.data.table.TableSchema`), or takes a
@@ -122,23 +122,6 @@ class TabularVAE:
 
     _usual: np.ndarray | None = None
 
-    def get_params(self, deep: bool = True) -> dict[str, Any]:
-        """The parameters of the constructor."""
-        return {name: getattr(self, name) for name in inspect.signature(type(self)).parameters}
-
-    def set_params(self, **params: Any) -> TabularVAE:
-        """Replace parameters of the constructor.
-
-        Raises:
-            InputError: for a name that is none.
-        """
-        known = self.get_params()
-        for name, value in params.items():
-            if name not in known:
-                raise InputError(f"TabularVAE has no parameter {name!r}: {nearest(name, known)}")
-            setattr(self, name, value)
-        return self
-
     def fit(self, X: Any, y: Any = None, **more: Any) -> TabularVAE:
         """Infer the schema of the table and train; ``more`` are further options of ``rp.fit``, such as ``out``.
 
@@ -198,10 +181,7 @@ class TabularVAE:
 
     def epochs_for(self, rows: int) -> int:
         """How many passes over so many rows are made at most."""
-        if self.epochs is not None:
-            return self.epochs
-        steps = min(max(20 * rows / self.batch_size, _STEPS), _MOST_STEPS)
-        return math.ceil(steps * self.batch_size / max(rows, self.batch_size))
+        return epochs_for(rows, self.batch_size, self.epochs)
 
     @classmethod
     def of(cls, vae: VAE, schema: TableSchema, **params: Any) -> TabularVAE:
@@ -389,10 +369,7 @@ class TabularVAE:
         ):  # fmt: skip
             if value not in known:
                 raise InputError(f"unknown {name} {value!r}: {nearest(str(value), known)}")
-        for name in ("k", "train_k", "batch_size"):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise InputError(f"{name} must be a whole number of at least 1, not {value!r}")
+        self._check_whole("k", "train_k", "batch_size")
 
     def _fitted(self) -> None:
         if not hasattr(self, "vae_"):

@@ -31,7 +31,7 @@ _BYTES_PER_CALL = 128 << 20
 
 def rows_per_call(vae: VAE, data: Dataset) -> int:
     """How many rows the decoder is given at once, so that a call stays within about 1 GB with all its temporaries."""
-    width = max(1, data.x[0].numel()) * reference(vae).element_size()
+    width = max(1, math.prod(data.event_shape)) * reference(vae).element_size()
     return max(1, min(_ROWS_PER_CALL, _BYTES_PER_CALL // width))
 
 

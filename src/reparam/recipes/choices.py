@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -9,6 +10,7 @@ import torch
 from torch import Tensor
 
 from reparam.data import Dataset
+from reparam.data.sparse import SparseRows
 from reparam.errors import InputError, nearest
 from reparam.objectives import ELBO, IWAE, Objective, Reconstruction
 from reparam.recipes.codes import known
@@ -18,6 +20,7 @@ from reparam.recipes.papers import CHOICES
 OBJECTIVES = ("elbo", "iwae", "reconstruction")
 SCALED = (*STANDARDIZED, "log_normal", "discretized_logistic")
 DISPERSED = ("negative_binomial", "zero_inflated_negative_binomial")
+_ELEMENTS = 1 << 24  # looked at together
 _K = {"iwae": 5}  # samples, where an objective wants more than one
 
 
@@ -99,8 +102,9 @@ def data_options(
     return options | {"mean": mean_of(data.x, dtype) / (data.pixel_max or 1.0)}
 
 
-def mean_of(x: Tensor, dtype: torch.dtype, rows: int = 8192) -> Tensor:
+def mean_of(x: Tensor | SparseRows, dtype: torch.dtype, rows: int = 8192) -> Tensor:
     """The mean datum."""
+    rows = max(1, min(rows, _ELEMENTS // max(1, math.prod(x.shape[1:]))))
     return torch.stack([part.double().sum(0) for part in x.split(rows)]).sum(0).to(dtype) / len(x)
 
 

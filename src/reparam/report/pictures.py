@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -110,7 +111,7 @@ def _image_pictures(vae: VAE, data: Dataset) -> Iterator[Picture]:
 def _vector_pictures(vae: VAE, data: Dataset, schema: Schema) -> Iterator[Picture]:
     """Marginals and reconstructions, column by column, in the units of the data."""
     unit, columns = schema.pixel_max or 1.0, schema.columns or data.columns
-    rows = min(_ROWS, max(1, _ELEMENTS // max(1, data.x[0].numel())))
+    rows = min(_ROWS, max(1, _ELEMENTS // max(1, math.prod(data.event_shape))))
     some = data[_spread(len(data), rows)]
     x, *c = _inputs(vae, some)
     drawn = vae.sample(rows, *_contexts(vae, data, rows))

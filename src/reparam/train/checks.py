@@ -17,7 +17,7 @@ from reparam.objectives import Objective
 from reparam.schedules import Schedule, checked_weight
 from reparam.vae import VAE, reference
 
-_ROWS = 8192
+_ROWS, _ELEMENTS = 8192, 1 << 24
 
 
 def check_options(**options: Any) -> None:
@@ -81,13 +81,18 @@ def check_data(vae: VAE, objective: Objective, data: Dataset, held: Dataset | No
         _trial(vae, objective, data, like)
         for part in (data, held):
             rows = len(part) if part is not None and part.binarize is None else 0  # binarised data are 0 and 1
-            for start in range(0, rows, _ROWS):
+            for start in range(0, rows, step := _at_once(data)):
                 assert part is not None
-                some = slice(start, start + _ROWS)
+                some = slice(start, start + step)
                 x, c = part.grey(part.x[some], like), part.contexts_of(some, like)
                 vae.check(x, *c, columns=data.columns, first_row=start)
     _refuse_lost_digits(data, like)
     _warn_of_constants(vae, data, like)
+
+
+def _at_once(data: Dataset) -> int:
+    """How many rows are looked at together."""
+    return max(1, min(_ROWS, _ELEMENTS // max(1, math.prod(data.event_shape))))
 
 
 def _trial(vae: VAE, objective: Objective, data: Dataset, like: Tensor) -> None:
@@ -121,7 +126,7 @@ def _refuse_lost_digits(data: Dataset, like: Tensor) -> None:
     """
     if data.pixel_max is not None or data.x.dtype in (torch.bool, like.dtype, torch.float16, torch.bfloat16):
         return
-    x = data.x[:_ROWS].double()
+    x = data.x[: _at_once(data)].double()
     spread, size = x.std(0), x.abs().amax(0)
     lost = (spread > 0) & (spread < 100 * torch.finfo(like.dtype).eps * size)
     if bool(lost.any()):
@@ -138,7 +143,9 @@ def _warn_of_constants(vae: VAE, data: Dataset, like: Tensor) -> None:
     learns = [m for m in vae.likelihood.modules() if getattr(m, "learns_scale", False)]
     if not learns or learns[0].kind == "shared":
         return
-    constant = (data.x == data.x[:1]).all(0)
+    first_row, constant = data.x[:1], torch.ones(data.event_shape, dtype=torch.bool)
+    for part in data.x.split(_at_once(data)):
+        constant &= (part == first_row).all(0).cpu()
     if bool(constant.any()):
         first = [int(i) for i in constant.nonzero()[0]]
         warnings.warn(

@@ -29,6 +29,7 @@ from reparam.train.optimisers import Adam, Average, Factory, clip_by_norm
 from reparam.vae import VAE, Draw, reference
 
 _HELD_STEPS = 64  # steps between two looks at the flag
+_HELD_ELEMENTS = 1 << 26  # of their rows, which are kept until then
 _FREE_OF_STATE = ("torch", "reparam", "zuko")  # packages whose modules compute from tensors and constants alone
 
 
@@ -97,7 +98,7 @@ class Step:
 
     def due(self) -> bool:
         """Whether it is time to :meth:`settle`."""
-        return len(self.held) >= _HELD_STEPS
+        return len(self.held) >= min(_HELD_STEPS, max(1, _HELD_ELEMENTS // max(1, self.held[-1].batch[0].numel())))
 
     def settle(self) -> tuple[list[float], list[Held]]:
         """The sums so far over rows, and the steps since the last call from the first whose loss was not finite on.
