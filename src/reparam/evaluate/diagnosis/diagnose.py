@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from torch import Tensor
 
 from reparam.data import Dataset, as_dataset
+from reparam.data.sparse import SparseRows
 from reparam.errors import InputError
 from reparam.evaluate.diagnosis import checks_data, checks_latent
 from reparam.evaluate.diagnosis.chart import Chart, Check
@@ -21,6 +23,7 @@ from reparam.evaluate.weights import Progress
 from reparam.objectives import Objective
 from reparam.vae import VAE, reference
 
+_ELEMENTS = 1 << 26  # of sparse data that are looked at
 # In this order: later checks read numbers of earlier ones.
 CHECKS: dict[str, Check] = {
     "training": checks_data.training,
@@ -60,7 +63,8 @@ def diagnose(
     disentanglement; ``features`` maps data to the space in which samples are compared.
 
     For speed, up to ``rows`` rows that the seed chooses are examined, of which the gaps of the ELBO, with a search for
-    the best q of each, take ``gap_rows``; constants and duplicates are looked for in all. A number that is estimated is
+    the best q of each, take ``gap_rows``; constants and duplicates are looked for in all
+    (of sparse data, in as many as have 2^26 elements). A number that is estimated is
     a finding only if, by its standard error, it lies beyond its limit with probability 0.9999. ``str()`` of the result
     is a page of text.
 
@@ -69,8 +73,8 @@ def diagnose(
     """
     if rows < 20 or gap_rows < 2:
         raise InputError(f"a diagnosis needs rows of at least 20 and gap_rows of at least 2, not {rows} and {gap_rows}")
-    whole = as_dataset(x, contexts)
-    seen = None if train is None else as_dataset(train)
+    whole = _dense(as_dataset(x, contexts), seed)
+    seen = None if train is None else _dense(as_dataset(train), seed)
     subject = Subject(vae, some(whole, rows, seed), whole, seen, seed)
     run = Run([*history], objective, epochs)
     chart, skipped = Chart(run, gap_rows=gap_rows, features=features), {}
@@ -93,6 +97,13 @@ def diagnose(
         if progress is not None:
             progress(len(CHECKS), len(CHECKS))
     return Diagnosis.of(chart.findings, chart.numbers, len(subject.data), len(whole), skipped, chart.pictures)
+
+
+def _dense(data: Dataset, seed: int) -> Dataset:
+    """The data with dense rows; of sparse ones only as many as memory certainly has room for."""
+    if not isinstance(data.x, SparseRows):
+        return data
+    return some(data, max(20, _ELEMENTS // math.prod(data.event_shape)), seed).dense()
 
 
 def _refusal(vae: VAE, data: Dataset) -> str | None:
