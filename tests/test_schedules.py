@@ -12,6 +12,7 @@ from reparam.errors import InputError, RunFolderError
 from reparam.objectives import ELBO, Capacity, Objective, Penalized, penalties
 from reparam.schedules import Constant, Cosine, Cyclical, Linear, Schedule, WarmUp, checked_weight, value
 from reparam.train import loop
+from reparam.train.auxiliary import Auxiliary
 from test_fit import _interrupt_after, bits, model, same
 
 SCHEDULES: dict[str, tuple[Schedule, float]] = {
@@ -137,7 +138,7 @@ def test_gradients_are_those_of_the_weight_of_the_moment(monkeypatch):
             vae = model()
             optimizer = torch.optim.Adam(vae.parameters(), lr=0.1)
             torch.manual_seed(3)
-            loop._step(vae, objective, optimizer, (data(),), 0.3, 60)
+            loop._step(vae, objective, optimizer, Auxiliary(objective, torch.empty(0)), (data(),), 0.3, 60)
             weights.append(bits(vae))
         assert same(*weights)
 

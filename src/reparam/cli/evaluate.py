@@ -35,7 +35,8 @@ def evaluate(options: EvaluateOptions) -> int:
     """``reparam evaluate``."""
     prepare(options.threads)
     run, schema, data = opened_with_data(options)
-    numbers = measure(run.vae, data, schema, options.k, options.method, check_seed(options.seed))
+    seed = check_seed(options.seed)
+    numbers = measure(run.vae, data, schema, options.k, options.method, seed, options.refine)
     if options.json:
         print(json.dumps({name: _plain(value) for name, value in numbers.items()}))
     else:
@@ -48,28 +49,30 @@ def score(options: ScoreOptions) -> int:
     prepare()
     path = writable(options.out, TABLES)
     run, _, data = opened_with_data(options)
-    estimate = likelihood_of(run.vae, data, options.k, options.method, check_seed(options.seed))
+    estimate = likelihood_of(run.vae, data, options.k, options.method, check_seed(options.seed), options.refine)
     write_columns(path, {"log_likelihood": estimate.per_datum.numpy(), "ess": estimate.ess.numpy()})
     say(f"log p(x) of {len(data)} rows in {path}: mean {estimate.value:.3f} nats")
     return 0
 
 
-def likelihood_of(vae: VAE, data: Dataset, k: int | None, method: str, seed: int) -> Estimate:
+def likelihood_of(vae: VAE, data: Dataset, k: int | None, method: str, seed: int, refine: int = 0) -> Estimate:
     """The log-likelihood by the method asked for, with progress."""
     if method == "auto":
         method = "prior" if isinstance(vae.posterior, Point) else "importance"
     with Progress(len(data), "rows") as bar:
-        return log_likelihood(vae, data, k, method, seed, progress=lambda done, _: bar.update(done))
+        return log_likelihood(vae, data, k, method, seed, progress=lambda done, _: bar.update(done), refine=refine)
 
 
-def measure(vae: VAE, data: Dataset, schema: Schema, k: int | None, method: str, seed: int) -> dict[str, Any]:
+def measure(
+    vae: VAE, data: Dataset, schema: Schema, k: int | None, method: str, seed: int, refine: int = 0
+) -> dict[str, Any]:
     """The numbers of an evaluation, under the names of ``reparam evaluate --json``; None where one does not exist."""
     started = time.monotonic()
     numbers: dict[str, Any] = dict.fromkeys(("elbo", "elbo_stderr", "reconstruction", "kl"))
     if isinstance(vae.posterior, Point):
         numbers["reconstruction"] = objective_value(vae, data, Reconstruction(), seed)["reconstruction"]
     else:
-        terms = elbo_terms(vae, data, min(k or 1, _ELBO_K), seed)
+        terms = elbo_terms(vae, data, min(k or 1, _ELBO_K), seed, refine=refine)
         numbers = {
             "elbo": terms.elbo.value,
             "elbo_stderr": terms.elbo.stderr,
@@ -78,13 +81,14 @@ def measure(vae: VAE, data: Dataset, schema: Schema, k: int | None, method: str,
         }
         if layers := kl_per_layer(vae, data, min(k or 1, _ELBO_K), seed):
             numbers["kl_layers"] = [layer.value for layer in layers]
-    likelihood = likelihood_of(vae, data, k, method, seed)
+    likelihood = likelihood_of(vae, data, k, method, seed, refine)
     units = 0.0 if _is_discrete(vae, data) else schema.log_units()
     return numbers | {
         "log_likelihood": likelihood.value,
         "stderr": likelihood.stderr,
         "method": likelihood.method,
         "k": likelihood.k,
+        **({"refine": refine} if refine else {}),
         "ess": float(likelihood.ess.mean()),
         "bits_per_dim": bits_per_dim(likelihood.value, data.event_shape, units),
         "active_units": active_units(posterior_means(vae, data, seed)),
@@ -114,6 +118,7 @@ def _plain(value: Any) -> Any:
 def _method_words(numbers: dict[str, Any]) -> str:
     names = {"ais": "annealed importance sampling", "exact": "exact", "prior": "Monte Carlo from the prior"}
     name = names.get(numbers["method"], f"{numbers['method']} sampling")
+    name += f" from q refined by {numbers['refine']} steps" if numbers.get("refine") else ""
     return name if numbers["method"] == "exact" else f"{name}, k = {numbers['k']}"
 
 

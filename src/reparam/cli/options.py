@@ -141,6 +141,7 @@ class RowsOptions(_Drawn):
 class _Scored(RowsOptions):
     k: int | None = option(None, "samples of z for each row: 5000 unless given, or 16 chains for ais")
     method: str = option("auto", "importance, mixture, prior, ais or exact; auto is importance, or prior for point")
+    refine: int = option(0, "steps by which q(z|x) of each row is improved before it proposes samples")
 
 
 @dataclass(kw_only=True)

@@ -16,6 +16,7 @@ from reparam.evaluate.estimate import Estimate
 from reparam.evaluate.exact import Exact
 from reparam.evaluate.harmonic import Harmonic
 from reparam.evaluate.importance import Sampling
+from reparam.evaluate.refine import refined
 from reparam.evaluate.weights import Progress
 from reparam.objectives import sample_count
 from reparam.vae import VAE
@@ -63,6 +64,7 @@ def log_likelihood(
     chunk: int | None = None,
     progress: Progress | None = None,
     repeats: int = 1,
+    refine: int = 0,
     **options: Any,
 ) -> Estimate:
     """log p(x) of each datum, in nats. Every method but the last two is a lower bound in expectation that rises with k.
@@ -89,14 +91,17 @@ def log_likelihood(
     they come, in calls of ``chunk`` decoder rows (chosen to fit caches and about 1 GB unless given), which changes the
     value by rounding only. The chains of "ais" and "harmonic" would enlarge rounding: they move in calls of one shape,
     16 chains of 32 rows (of 256 on an accelerator), whatever ``chunk`` is, and fewer rows take the time of as many.
-    ``repeats`` averages that many independent estimates, and their spread is ``stderr_repeats``.
+    ``repeats`` averages that many independent estimates, and their spread is ``stderr_repeats``. ``refine`` lets q(z|x)
+    of each datum take so many steps of :func:`reparam.evaluate.refined` first, for the methods that propose from it:
+    "importance" and "mixture".
 
     ``x`` is an array or tensor (N, *event), or a Dataset. The value of a row depends on the row, the seed, k and the
     options alone. ``progress`` is called with the rows done and the rows in all.
 
     Raises:
-        InputError: for data outside the likelihood's support, k < 1, an unknown method or option, a posterior without
-            density (Point) where q proposes, and a model for which "exact" has no answer.
+        InputError: for data outside the likelihood's support, k < 1, an unknown method or option, ``refine`` where it
+            cannot be, a posterior without density (Point) where q proposes, and a model for which "exact" has no
+            answer.
         NonFiniteError: for a model that gives a weight that is not a number.
     """
     if method not in METHODS:
@@ -110,6 +115,9 @@ def log_likelihood(
         raise InputError(f"chunk, the decoder rows in one call, must be at least 1, not {chunk}")
     if isinstance(repeats, bool) or not isinstance(repeats, int) or repeats < 1:
         raise InputError(f"repeats must be a whole number of at least 1, not {repeats!r}")
+    if refine and method not in ("importance", "mixture"):
+        raise InputError(f"refine improves the q that proposes, and method {method!r} does not propose from q")
+    vae = refined(vae, refine, seed=seed) if refine else vae
     data, k = as_dataset(x, contexts), sample_count(chosen.k if k is None else k)
     estimator = chosen.make(**options)
     return Estimate.over(

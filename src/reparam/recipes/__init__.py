@@ -36,11 +36,12 @@ from reparam.recipes.papers import (
 )
 from reparam.recipes.quantised import fsq_vae, vq_vae
 from reparam.recipes.recipe import Recipe
+from reparam.recipes.training import denoising_ae, denoising_vae, factor_vae, wake_sleep
 
 _ALL: tuple[Callable[..., Recipe], ...] = (
     beta_vae, annealed_vae, free_nats_vae, capacity_vae, iwae, miwae, piwae, ciwae, renyi_vae, reweighted_wake_sleep,
-    beta_tc_vae, dip_vae, info_vae, wae, rae, cvae, invariant_vae, vq_vae, fsq_vae, ladder_vae,
-    vamp_vae, flow_prior_vae, mixture_vae, iaf_vae, svae, nb_vae,
+    wake_sleep, beta_tc_vae, factor_vae, dip_vae, info_vae, wae, rae, denoising_vae, denoising_ae, cvae, invariant_vae,
+    vq_vae, fsq_vae, ladder_vae, vamp_vae, flow_prior_vae, mixture_vae, iaf_vae, svae, nb_vae,
 )  # fmt: skip
 RECIPES = {recipe.__name__: recipe for recipe in _ALL}
 
@@ -63,8 +64,11 @@ __all__ = [
     "capacity_vae",
     "ciwae",
     "cvae",
+    "denoising_ae",
+    "denoising_vae",
     "dip_vae",
     "draw_rows",
+    "factor_vae",
     "flow_prior_vae",
     "free_nats_vae",
     "fsq_vae",
@@ -87,4 +91,5 @@ __all__ = [
     "vamp_vae",
     "vq_vae",
     "wae",
+    "wake_sleep",
 ]

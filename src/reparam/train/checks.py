@@ -105,9 +105,12 @@ def _trial(vae: VAE, objective: Objective, data: Dataset, like: Tensor) -> None:
             "give the encoder's net the number of outputs that its posterior documents"
         )
     with torch.enable_grad():  # everything that a step asks of the objective, so that it refuses now
-        draw = vae(x, *c, k=objective.k)
+        vae(x, *c, k=objective.k)
+        draw = objective.draw(vae, x, *c)
         objective.surrogate(draw, objective.bound(draw))
         objective.penalty(draw, len(data))
+        for adversary in objective.adversaries():
+            adversary.loss(draw)
 
 
 def _refuse_lost_digits(data: Dataset, like: Tensor) -> None:

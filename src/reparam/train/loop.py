@@ -21,15 +21,16 @@ from reparam.evaluate.bounds import finite_kl
 from reparam.objectives import ELBO, Objective, penalties
 from reparam.run import model_digest
 from reparam.schedules import Schedule, Weight, value
+from reparam.train.auxiliary import Auxiliary
 from reparam.train.checkpoint import Position, State, Weights
 from reparam.train.checks import check_data, check_options, diagnose, split, warn_of_shortfalls
-from reparam.train.history import History
+from reparam.train.history import History, scheduled
 from reparam.train.process import flushed_denormals, stop_request
 from reparam.train.progress import Progress
 from reparam.train.writer import RunWriter
 from reparam.vae import VAE, reference
 
-_TERMS = ("objective", "reconstruction", "kl")
+_TERMS = ("objective", "reconstruction", "kl", "penalty")
 _GATHERED_ROWS = 8192
 
 
@@ -81,6 +82,8 @@ def fit(  # noqa: PLR0912, PLR0915 (the whole of training, to be read from top t
     ``progress`` None shows progress on terminals; ``on_start`` is called when data and model have been accepted and
     nothing is written yet, ``on_epoch`` with each epoch's record.
 
+    What an objective trains beside the model (its adversaries, such as a discriminator) is trained in place too.
+
     Raises:
         InputError: for data or options that cannot be used, before anything is written.
         NonFiniteError: at a step whose loss is not finite, after all retries; the weights are those of the last epoch's
@@ -98,14 +101,15 @@ def fit(  # noqa: PLR0912, PLR0915 (the whole of training, to be read from top t
         checkpoint_seconds=checkpoint_seconds,
     )  # fmt: skip
     data, held = split(as_dataset(x, contexts), validation, seed)
+    auxiliary = Auxiliary(objective, reference(vae))
     check_data(vae, objective, data, held)
     if on_start is not None:
         on_start()
     optimizer = torch.optim.Adam(vae.parameters(), lr=value(lr), fused=True)
     settings = _settings(vae, objective, data, epochs, batch_size, lr, seed)
-    folder = None if out is None else RunWriter(Path(out), vae, optimizer, settings, resume, checkpoint_seconds)
-    if folder:
-        folder.earlier = _earlier(objective)
+    folder = None if out is None else RunWriter(
+        Path(out), vae, optimizer, auxiliary, settings, _earlier(objective), resume, checkpoint_seconds
+    )  # fmt: skip
     with (
         seeding.seeded(seed),
         flushed_denormals(),
@@ -118,21 +122,21 @@ def fit(  # noqa: PLR0912, PLR0915 (the whole of training, to be read from top t
             raise InputError(f"the run in {out} has {position.epoch} epochs already: give more than that, not {epochs}")
         if folder:
             folder.start(config or {}, schema or Schema.of(data), position)
-        history = History(position.records)
+        history = History(position.records, sign=objective.sign)
         started = time.monotonic() - position.seconds
-        good = State.of(vae, optimizer, position)
+        good = State.of(vae, optimizer, auxiliary, position)
         _training_mode(vae)
         with Progress(epochs * len(data), "rows", progress) as bar:
             while position.epoch < epochs and not _exhausted(position, patience) and not stop.asked():
                 for batch in _batches(data, batch_size, seed, position, reference(vae)):
                     now = _share(position, len(batch[0]), len(data), epochs)
                     optimizer.param_groups[0]["lr"] = rate = position.lr_factor * value(lr, now)
-                    terms = _step(vae, objective, optimizer, batch, tell(now), len(data))
+                    terms = _step(vae, objective, optimizer, auxiliary, batch, tell(now), len(data))
                     if terms is None:
                         culprit = diagnose(vae, objective, batch)
                         if position.retries == retries:
                             _stop_at_non_finite(vae, culprit, len(batch[0]), position, rate, good.weights, folder)
-                        position.go_back(good.put(vae, optimizer), culprit, rate)
+                        position.go_back(good.put(vae, optimizer, auxiliary), culprit, rate)
                         break
                     position.take(len(batch[0]), terms)
                     bar.update(position.epoch * len(data) + position.rows, history.summary(position.epoch, epochs))
@@ -144,8 +148,9 @@ def fit(  # noqa: PLR0912, PLR0915 (the whole of training, to be read from top t
                 position.seconds = time.monotonic() - started
                 if position.rows < len(data):
                     continue
-                record = _end_epoch(vae, objective, data, held, position, seed)
-                good = State.of(vae, optimizer, position)
+                weights = scheduled(vae, objective, lr, _share(position, 0, len(data), epochs))
+                record = _end_epoch(vae, objective, data, held, position, seed, weights)
+                good = State.of(vae, optimizer, auxiliary, position)
                 best = good.weights if position.best_epoch == position.epoch else best
                 if folder:
                     folder.end_epoch(record, best, position)
@@ -192,27 +197,32 @@ def _earlier(objective: Objective) -> dict[str, Any]:
 
 
 def _step(
-    vae: VAE, objective: Objective, optimizer: torch.optim.Optimizer, batch: tuple[Tensor, ...], now: float, rows: int
-) -> list[float] | None:
-    """One step of gradient ascent: its mean terms, or None, with the weights untouched, if the loss is not finite.
+    vae: VAE, objective: Objective, optimizer: torch.optim.Optimizer, auxiliary: Auxiliary,
+    batch: tuple[Tensor, ...], now: float, rows: int,
+) -> list[float] | None:  # fmt: skip
+    """One step of gradient ascent: its mean terms, or None if a loss is not finite.
 
     Gradients are those of the objective ``now``, at this share of the run; the terms are those of its final weights.
     """
-    draw = vae(*batch, k=objective.k, check=False)
+    draw = objective.draw(vae, *batch)
     bound = objective.bound(draw)
     current = objective.at(now)
     surrogate = current.surrogate(draw, bound if current is objective else current.bound(draw))
-    loss = current.penalty(draw, rows) - surrogate.mean()
+    penalty = torch.as_tensor(current.penalty(draw, rows))
+    loss = penalty - surrogate.mean()
     if not math.isfinite(loss.detach()):
         return None
     layers = () if draw.kl_layers is None else draw.kl_layers  # before the step changes the networks between layers
     optimizer.zero_grad(set_to_none=True)
     loss.backward()
     optimizer.step()
+    if not auxiliary.step(draw):
+        return None
     with torch.no_grad():
-        terms = [float(t.mean()) for t in (bound, draw.reconstruction, finite_kl(draw), *layers)]
+        terms = (bound, draw.reconstruction, finite_kl(draw), penalty, *layers)
+        means = [float(t.mean()) for t in terms]
     vae.absorb(draw)
-    return terms
+    return means
 
 
 def _training_mode(vae: VAE) -> None:
@@ -255,8 +265,9 @@ def _batches(data: Dataset, size: int, seed: int, position: Position, like: Tens
 
 
 def _end_epoch(
-    vae: VAE, objective: Objective, data: Dataset, held: Dataset | None, position: Position, seed: int
-) -> dict[str, Any]:
+    vae: VAE, objective: Objective, data: Dataset, held: Dataset | None, position: Position, seed: int,
+    weights: dict[str, float],
+) -> dict[str, Any]:  # fmt: skip
     """Close the epoch: its means, its validation, and whether it is the best so far."""
     position.epoch += 1
     record: dict[str, Any] = {"epoch": position.epoch, "step": position.step}
@@ -264,6 +275,7 @@ def _end_epoch(
     record |= {f"train_{n}": mean for n, mean in zip(_TERMS, means, strict=False)}
     if layers := means[len(_TERMS) :]:
         record["train_kl_layers"] = layers
+    record |= weights
     if held is not None:
         values = objective_value(vae, held, objective, seed)
         record |= {f"validation_{n}": v for n, v in values.items()}
@@ -276,6 +288,7 @@ def _end_epoch(
             position.best_value, position.best_epoch = score, position.epoch
     else:
         position.best_epoch = position.epoch
+    record["best_epoch"] = position.best_epoch
     record["seconds"] = round(position.seconds, 3)
     record["rows_per_second"] = round(position.epoch * len(data) / max(position.seconds, 1e-9))
     position.rows, position.sums = 0, []
