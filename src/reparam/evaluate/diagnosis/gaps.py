@@ -22,6 +22,7 @@ from reparam.shapes import Float
 from reparam.vae import VAE, reference
 
 STEPS = 100  # of the search for the best q of each datum
+EVEN = 0.9  # of the samples: with more effective ones weights are as good as equal
 _TOGETHER = 64  # rows that are examined at once
 
 
@@ -32,7 +33,8 @@ class Gaps(NamedTuple):
     ``approximation`` is what that best q loses against p(z|x). Their sum is the gap. Both ELBOs are read with the
     same noise, which the search for the best q has not seen, so that no gap is lifted by it.
 
-    Shapes: all (N,), float64; ``heavy`` says where k-hat of the importance weights is above 0.7, and log p(x) too low.
+    Shapes: all (N,), float64; ``heavy`` says where k-hat of the importance weights is above 0.7, and log p(x) too low,
+    unless the weights are as good as equal (an effective sample size above 0.9 k).
     """
 
     elbo: Tensor
@@ -107,5 +109,7 @@ def _of_rows(vae: VAE, settled: VAE, x: Tensor, c: tuple[Tensor, ...], seed: int
             elbos[i] += share * (draw.reconstruction - draw.kl).double().cpu()
             both = torch.logaddexp(draw.log_qz.double(), other.log_prob(z).double()) - torch.tensor(2.0).double().log()
             weights.add(draw.log_px.double() + draw.log_pz.double() - both)
-    heavy = weights.khat > HEAVY if weights.khat is not None else torch.zeros(len(x), dtype=torch.bool)
+    # nearly equal weights have a tail too, in units of their spread, and it moves nothing
+    spread = weights.ess < EVEN * weights.k
+    heavy = spread & (weights.khat > HEAVY) if weights.khat is not None else torch.zeros_like(spread)
     return elbos[0], elbos[1], weights.log_mean, heavy
