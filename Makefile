@@ -6,7 +6,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check lint types layers pytest format slow reproduce clean
+.PHONY: demo test check lint types layers pytest format slow reproduce bench-smoke clean
 
 demo: $(VENV)/.demo
 	$(BIN)/reparam demo --out demo
@@ -39,6 +39,10 @@ slow: $(VENV)/.dev
 # Published numbers at full size, an hour or more: make reproduce DATA=folder [ONLY=name] [SEED=n]
 reproduce: $(VENV)/.dev
 	$(BIN)/python -m reproduce $(DATA) $(if $(ONLY),--only $(ONLY)) --seed $(or $(SEED),0)
+
+# Whether the bench runs: its ratios are printed, and nothing depends on them.
+bench-smoke: $(VENV)/.dev
+	$(BIN)/reparam bench --quick
 
 # One environment, two depths: what the demo needs, and what the tests need on top.
 $(VENV)/.made: 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import Literal
 
 import torch
@@ -64,11 +65,15 @@ class Objective(Written, ABC):
 
     def at(self, progress: float) -> Objective:
         """This objective at a moment of the run (0 to 1): itself, where nothing is scheduled."""
+        return self.replaced(lambda schedule: schedule(progress))
+
+    def replaced(self, of: Callable[[Schedule], float | Tensor]) -> Objective:
+        """This objective with a number, or a tensor of one, in place of each schedule; itself, if it has none."""
         moved: dict[str, object] = {}
         for name, part in vars(self).items():
             if isinstance(part, Schedule):
-                moved[name] = part(progress)
-            elif isinstance(part, Objective) and (now := part.at(progress)) is not part:
+                moved[name] = of(part)
+            elif isinstance(part, Objective) and (now := part.replaced(of)) is not part:
                 moved[name] = now
         if not moved:
             return self

@@ -22,8 +22,8 @@ class _Dreaming(Objective):
         q = vae.posterior(x if seen is None else seen, *c)
         if isinstance(q, Quantized):
             raise InputError(
-                f"{type(self).__name__} teaches the encoder by log q(z|x), which is 0 for a quantised code: train it by "
-                "an objective whose gradient passes through the code, such as ELBO"
+                f"{type(self).__name__} teaches the encoder by log q(z|x), which is 0 for a quantised code: train it "
+                "by an objective whose gradient passes through the code, such as ELBO"
             )
         draw = vae.at(q.sample((self.k,)).detach(), x, *c, q=q, check=False)
         if self.sleep:

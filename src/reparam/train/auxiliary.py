@@ -57,7 +57,8 @@ def _under(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
     """The state of an optimiser as tensors by name: ``index.key``."""
-    return {f"{i}.{n}": t for i, state in optimizer.state_dict()["state"].items() for n, t in state.items()}
+    states = optimizer.state_dict()["state"]
+    return {f"{i}.{n}": t for i, state in states.items() for n, t in state.items() if t is not None}
 
 
 def load_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:

@@ -39,24 +39,24 @@ class Position:
     lr_factor: float = 1.0
     retries: int = 0
     notes: list[str] = field(default_factory=list)
+    compiled: bool | None = None
 
     def __post_init__(self) -> None:
         if len(self.sums) == 3:  # checkpoints of reparam 0.1 did not count the penalty
             self.sums.append(0.0)
 
-    def take(self, rows: int, terms: list[float]) -> None:
-        """Count one step on so many rows, whose mean terms are given."""
+    def take(self, rows: int) -> None:
+        """Count one step on so many rows; ``sums`` follow when they are read from the device."""
         self.step += 1
         self.rows += rows
-        self.sums = [total + rows * term for total, term in zip(self.sums or [0.0] * len(terms), terms, strict=True)]
 
-    def go_back(self, to: Position, culprit: str, lr: float) -> None:
-        """To a good state, at half the learning rate; the person is told."""
+    def go_back(self, to: Position, step: int, culprit: str, lr: float) -> None:
+        """To a good state from before ``step``, at half the learning rate; the person is told."""
         note = (
-            f"step {self.step + 1} (epoch {self.epoch + 1}) was not finite: {culprit}; the run went back to step "
+            f"step {step} (epoch {self.epoch + 1}) was not finite: {culprit}; the run went back to step "
             f"{to.step + 1} and on at half the learning rate, {lr / 2:g}"
         )
-        warnings.warn(note, UserWarning, stacklevel=3)
+        warnings.warn(note, UserWarning, stacklevel=4)
         self.rows, self.step, self.sums = to.rows, to.step, to.sums
         self.lr_factor, self.retries = self.lr_factor / 2, self.retries + 1
         self.notes.append(note)

@@ -167,7 +167,7 @@ def diagnose(vae: VAE, objective: Objective, batch: tuple[Tensor, ...]) -> str:
     for name, weight in vae.named_parameters():
         if not bool(weight.isfinite().all()):
             return f"the weights {name}, which the step before made so"
-    if not bool(batch[0].isfinite().all()):
+    if bool(batch[0].isinf().any()):  # NaN is a missing value, or was refused
         return "the data of the batch"
     with torch.no_grad():
         draw = vae(*batch, k=objective.k, check=False)
