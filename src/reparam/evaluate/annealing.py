@@ -13,9 +13,9 @@ from torch.distributions import Distribution
 from reparam import seeding
 from reparam.data import Dataset, as_dataset
 from reparam.errors import InputError, nearest
-from reparam.evaluate.draws import evaluating, sample_rows
+from reparam.evaluate.draws import evaluating, filled, sample_rows
 from reparam.evaluate.estimate import Estimate
-from reparam.evaluate.hmc import CHAINS, Block, ChainNoise, Path, blocks, filled, path, transition
+from reparam.evaluate.hmc import CHAINS, Block, ChainNoise, Path, blocks, path, transition
 from reparam.evaluate.weights import Progress, collect
 from reparam.objectives import require_density, sample_count
 from reparam.shapes import Float

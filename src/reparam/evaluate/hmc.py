@@ -12,7 +12,7 @@ from torch.distributions import Distribution
 from reparam import seeding
 from reparam.data import Dataset
 from reparam.errors import InputError
-from reparam.evaluate.draws import batches, rows_per_call
+from reparam.evaluate.draws import batches, filled, rows_per_call
 from reparam.shapes import Float
 from reparam.vae import VAE, Draw, reference
 
@@ -102,12 +102,6 @@ def blocks(vae: VAE, data: Dataset, seed: int) -> Iterator[Block]:
     for at, x, c in batches(data, like, size, seed):
         vae.check(x, *c, columns=data.columns, first_row=at.start)
         yield Block(at, filled(x, size), tuple(filled(t, size) for t in c))
-
-
-def filled(t: Tensor, size: int, dim: int = 0) -> Tensor:
-    """``size`` slices along ``dim``: those of t, then copies of its first."""
-    first = t.narrow(dim, 0, 1)
-    return torch.cat([t, *[first] * (size - t.shape[dim])], dim)
 
 
 class ChainNoise:
