@@ -279,18 +279,28 @@ _HEAD = """# Tables
 ```python
 import numpy as np, pandas as pd, reparam as rp
 
-rng = np.random.default_rng(0)                        # a table to try it on; yours has its own columns
-df = pd.DataFrame({"sex": rng.choice(["F", "M"], 500), "age": rng.integers(18, 80, 500).astype(float),
-                   "city": rng.choice(["Lyon", "Bonn", "Turin"], 500), "income": rng.lognormal(7, 0.5, 500)})
-df = df.mask(rng.random(df.shape) < 0.1)              # one cell in ten is missing
+rng = np.random.default_rng(0)  # a table to try it on; yours has its own columns
+df = pd.DataFrame(
+    {
+        "sex": rng.choice(["F", "M"], 500),
+        "age": rng.integers(18, 80, 500).astype(float),
+        "city": rng.choice(["Lyon", "Bonn", "Turin"], 500),
+        "income": rng.lognormal(7, 0.5, 500),
+    }
+)
+df = df.mask(rng.random(df.shape) < 0.1)  # one cell in ten is missing
 
-model = rp.TabularVAE(epochs=40).fit(df)              # pandas or polars: numbers, text, dates, true and false, holes
-model.score_samples(df)                               # log p of what is seen of each row, nats per unit of the columns
-model.impute(df); model.impute(df, m=20)              # means, medians of grades, likeliest categories; multiple imputations
-model.impute_intervals(df)                            # each missing cell with its interval or probability
+model = rp.TabularVAE(epochs=40).fit(df)  # pandas or polars: numbers, text, dates, true and false, holes
+model.score_samples(df)  # log p of what is seen of each row, nats per unit of the columns
+model.impute(df)
+model.impute(df, m=20)  # means, medians of grades, likeliest categories; multiple imputations
+model.impute_intervals(df)  # each missing cell with its interval or probability
 model.sample(100, given={"sex": "F", "age": (30, 40), "city": ["Lyon", "Bonn"]})
-model.anomaly_score(df); model.anomaly_columns(df)    # minus log p; the columns that make a row unusual, ranked
-model.transform(df); model.save("run"); rp.TabularVAE.load("run")
+model.anomaly_score(df)
+model.anomaly_columns(df)  # minus log p; the columns that make a row unusual, ranked
+model.transform(df)
+model.save("run")
+rp.TabularVAE.load("run")
 ```
 
 On the command line: `reparam schema TABLE`, `train`, `score`, `encode`, `impute`, `sample --given sex=F,age=30..40`.
