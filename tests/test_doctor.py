@@ -149,10 +149,12 @@ def test_a_posterior_that_misses_modes_is_named():
     assert "shifted" in found["posterior_miscalibrated"].sentence
 
 
-def test_a_posterior_of_too_simple_a_family_is_named():
+@pytest.mark.parametrize("scale", [0.15, 0.05])
+def test_a_posterior_of_too_simple_a_family_is_named(scale):
     """x tells of the sums of 4 pairs of latents alone: p(z|x) has 4 narrow ridges, of which a diagonal q covers little
-    and importance sampling by it finds less than there is: annealing takes over."""
-    model = LinearGaussian(torch.eye(4).repeat_interleave(2, 1), torch.zeros(4), 0.15)
+    and importance sampling by it finds less than there is: annealing takes over. The gaps are 6.3 and 10.6 nats; with
+    the narrower ridges importance sampling finds 3.5 of them, and annealing from the prior no more."""
+    model = LinearGaussian(torch.eye(4).repeat_interleave(2, 1), torch.zeros(4), scale)
     found = quick(model.diagonal(), model.data(400))
     assert "posterior_too_simple" in found
     assert "encoder_underfits" not in found
