@@ -433,3 +433,16 @@ def test_every_picture_of_a_diagnosis_can_be_drawn():
     for name, arrays in found.pictures.items():
         assert rp.plots.png_bytes(rp.plots.diagnosis(name, arrays)).startswith(b"\x89PNG")
     assert rp.plots.png_bytes(rp.plots.rate_distortion([0.5, 2.0], [3.0, 1.0], [10.0, 12.0])).startswith(b"\x89PNG")
+
+
+def test_gradients_that_exploded_in_a_training_are_named():
+    """One row that is 30,000 times too large comes into the data of a run that goes on."""
+    model = LinearGaussian.random(2, 5, seed=0)
+    vae = rp.recipes.vae(5, 2, likelihood="gaussian", hidden=(10,))
+    x = model.data(400)
+    calm = rp.fit(vae, x, epochs=8, batch_size=50).records
+    assert "exploding_gradients" not in names(quick(vae, x, history=calm))
+    x[7] = 3e4
+    wild = rp.fit(vae, x, epochs=1, batch_size=50).records
+    records = [*calm, *({**r, "epoch": 9} for r in wild)]
+    assert "exploding_gradients" in names(quick(vae, model.data(400), history=records))

@@ -239,7 +239,7 @@ LIMITS = {
     "dead_units": (TRAINING, dead, 0.49, 0.52),
     "unstable_training": (TRAINING, fall, 19.0, 21.0),
     "unstable_training in nats": (TRAINING, small_fall, 0.9, 1.1),
-    "exploding_gradients": (TRAINING, gradients, 95.0, 105.0),
+    "exploding_gradients": (TRAINING, gradients, 9.5, 10.5),
     "unfinished_warm_up": (TRAINING, warm_up, 0.995, 0.985),
     "duplicates": (ROWS, copies, 0.0045, 0.0065),
     "test_rows_in_training": (ROWS, shared, 0.0045, 0.0065),

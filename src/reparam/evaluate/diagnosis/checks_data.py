@@ -27,7 +27,8 @@ SHAPE = 0.1  # Kolmogorov's distance of the transform from uniform: intervals th
 FLOOR = 1e-5  # ten times the least scale that is kept exact: no real column, standardised, is known so well
 DEAD = 0.5  # of a layer: ReLU layers of good models often have a third of their units at zero for all rows
 FALL, FALL_NATS = 20.0, 1.0  # typical changes between epochs, and nats: later than noise and large enough to matter
-EXPLODED = 100.0  # medians of the gradient's norm: ten times the spread that clipping is meant for
+# medians of an epoch's root mean square norm of the gradient: one step of a hundred that is a hundred times too large
+EXPLODED = 10.0
 COPIED = 0.005  # of the rows: fewer copies change no score by more than its error
 
 
@@ -288,10 +289,11 @@ def _falls(chart: Chart) -> None:
         )  # fmt: skip
     norms = gradient_norms(chart.run.records)
     if len(norms) >= 4:
-        middle = sorted(norms)[len(norms) // 2]
+        middle, largest = sorted(norms)[len(norms) // 2], max(norms[len(norms) // 4 :])
         chart.find(
-            "exploding_gradients", 0.4, Number(max(norms), 0), float(max(norms) > EXPLODED * max(middle, 1e-12)),
-            f"The norm of the gradient reached {max(norms):.3g}, where its median is {middle:.3g}.",
+            "exploding_gradients", 0.4, Number(largest, 0), float(largest > EXPLODED * max(middle, 1e-12)),
+            f"The norm of the gradient, its root mean square over an epoch, reached {largest:.3g}; its median over "
+            f"epochs is {middle:.3g}.",
             "clip gradients, or lower the learning rate",
         )  # fmt: skip
 
