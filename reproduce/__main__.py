@@ -34,7 +34,7 @@ def main() -> None:
         for figure in record.figures:
             print(f"{name}: {figure.what}: {figure.value} {figure.unit} (published {figure.published})", flush=True)
     order = list(EXPERIMENTS)
-    records = sorted(map(Record.load, results.glob("*.json")), key=lambda r: (order.index(r.name), r.seed))
+    records = sorted(map(Record.load, results.glob("*-seed*.json")), key=lambda r: (order.index(r.name), r.seed))
     (ROOT.parent / "docs" / "reproductions.md").write_text(page(records))
 
 

@@ -134,7 +134,7 @@ class Adam:
 
 def common_norm(gradients: Sequence[Tensor]) -> Tensor:
     """The Euclidean norm of all gradients together."""
-    return torch.stack(torch._foreach_norm(list(gradients))).norm()
+    return torch.stack([g.norm() for g in gradients]).norm()
 
 
 def clip_by_norm(gradients: Sequence[Tensor], norm: Tensor, most: float) -> list[Tensor]:
