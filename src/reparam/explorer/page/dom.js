@@ -20,7 +20,7 @@ export const minus = (text) => text.replace("-", "\u2212");
 
 export function number(value, digits = 2) {
   if (value === null || value === undefined || !Number.isFinite(value)) return "\u2013";
-  return minus(value.toLocaleString("en", { minimumFractionDigits: digits, maximumFractionDigits: digits }));
+  return minus((+value.toFixed(digits) || 0).toLocaleString("en", { minimumFractionDigits: digits, maximumFractionDigits: digits }));
 }
 
 // As many digits as tell: three, or a whole number as it is.

@@ -1,5 +1,7 @@
 // How one datum looks: pixels, a line over its elements, or a bar for each column. Values are in model units.
-import { groups, ink, isDark, scale } from "./colours.js";
+import { groups, ink } from "./colours.js";
+import { short } from "./dom.js";
+import { ticks } from "./figure.js";
 
 const small = document.createElement("canvas");
 
@@ -39,16 +41,25 @@ export function glyph(on, data, x, from, [left, top, width, height], under) {
   });
 }
 
+// A large line with its scale, and a second one behind it.
+export function plot(on, data, x, under, width, height) {
+  const [low, high] = data.span, soft = ink("soft"), box = [36, 6, width - 38, height - 26];
+  on.rect(...box, { fill: ink("well") });
+  for (const v of ticks(low, high, 4)) {
+    const y = box[1] + box[3] - 3 - (box[3] - 6) * (v - low) / (high - low || 1);
+    on.path([[36, y], [width - 2, y]], { stroke: ink("line") });
+    on.text(short(v * (data.pixelMax || 1)), 30, y + 4, { fill: soft, size: 11, anchor: "end" });
+  }
+  on.text("1", 39, height - 6, { fill: soft, size: 11 });
+  on.text(String(data.size), width - 4, height - 6, { fill: soft, size: 11, anchor: "end" });
+  line(on, data, under, 0, box, groups()[1], 1.2);
+  line(on, data, x, 0, box, ink("accent"), 2);
+}
+
 function line(on, data, x, from, [left, top, width, height], stroke, wide) {
-  const n = data.size, low = Math.min(0, data.low), high = data.highest || data.high, pad = 3;
+  const n = data.size, [low, high] = data.span, pad = 3;
   const points = Array.from({ length: n }, (_, j) => [
     left + pad + (width - 2 * pad) * (n > 1 ? j / (n - 1) : 0.5),
     top + height - pad - (height - 2 * pad) * Math.min(1.05, (x[from + j] - low) / (high - low || 1))]);
   on.path(points, { stroke, line: wide });
 }
-
-export function spectrum(values) { // a row of colours for numbers on a scale
-  return values.map((t) => `rgb(${scale(t).join(" ")})`);
-}
-
-export const paper = () => (isDark() ? "#16161a" : "#ffffff");

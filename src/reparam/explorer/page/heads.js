@@ -55,6 +55,7 @@ const classes = {
 const FAMILIES = {
   bernoulli: {
     mean: ([l]) => sigmoid(l), draw: ([l], r) => +(r.uniform() < sigmoid(l)), log: ([l], x) => logSigmoid(x ? l : -l),
+    classes: ([l]) => [sigmoid(-l), sigmoid(l)],
   },
   continuous_bernoulli: {
     mean: ([l]) => continuousMean(l),

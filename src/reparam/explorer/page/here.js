@@ -1,9 +1,12 @@
 // What stands at the point: the decoded mean, a draw, the nearest data, and a slider for each dimension.
 import { button, dimension, explain, h, later, number, short } from "./dom.js";
+import { groups, ink } from "./colours.js";
+import { CanvasInk } from "./figure.js";
+import { plot } from "./glyph.js";
 import { picture, quantiles, rowTable } from "./show.js";
 
 export function here(app) {
-  const { state, meta } = app, { data } = meta, image = data.kind !== "table";
+  const { state, meta } = app, { data } = meta, image = data.kind !== "table", plain = data.kind === "line";
   const mean = h("canvas", { role: "img", "aria-label": "The mean of p(x|z) at this point" });
   const draw = h("canvas", { role: "img", "aria-label": "One draw of p(x|z) at this point" });
   const table = h("div", { class: "scroll", tabindex: "0", role: "group", "aria-label": "The row that the model expects here" });
@@ -18,7 +21,12 @@ export function here(app) {
     if (mine !== turn) return;
     app.decoded = m;
     if (image) {
-      const wide = data.kind === "line" ? Math.min(420, app.wide) : 168;
+      if (plain) {
+        Object.assign(mean.style, { width: `${app.wide}px`, height: "200px" });
+        plot(new CanvasInk(mean, app.wide, 200), data, m, d, app.wide, 200);
+        return;
+      }
+      const wide = Math.min(168, (app.wide - 16) / 2);
       picture(mean, data, m, 0, wide);
       picture(draw, data, d, 0, wide);
     } else table.replaceChildren(rowTable(data, m, 0, { ...quantiles(d, times, data.size, 0.9), classes, beside: d.subarray(0, data.size), besideName: "A draw" }));
@@ -42,7 +50,8 @@ export function here(app) {
   return h("section", { class: "card here", "aria-labelledby": "here-title" },
     h("div", { class: "head" }, h("h2", { id: "here-title" }, "Here"),
       h("div", { class: "row tools" }, button("Pin", () => app.pin({ row: null, z: Float64Array.from(state.z) }), { "aria-label": "Pin this point" }), draws)),
-    image ? h("div", { class: "pair" }, h("figure", {}, mean, h("figcaption", {}, "mean of p(x|z)")), h("figure", {}, draw, h("figcaption", {}, "a draw of it")))
+    plain ? h("figure", {}, mean, h("figcaption", { class: "legend" }, h("span", { class: "swatch" }, app.map.dot(ink("accent")), "mean of p(x|z)"), h("span", { class: "swatch" }, app.map.dot(groups()[1]), "a draw of it")))
+      : image ? h("div", { class: "pair" }, h("figure", {}, mean, h("figcaption", {}, "mean of p(x|z)")), h("figure", {}, draw, h("figcaption", {}, "a draw of it")))
       : table,
     place, h("p", { class: "label" }, "Nearest data"), near,
     app.contexts(),

@@ -16,10 +16,11 @@ import { words } from "./words.js";
 class App {
   constructor({ meta, arrays }, model) {
     Object.assign(this, { meta, arrays, model, state: new State(meta), start: [], ellipses: null, own: null, draws: meta.model ? 500 : 1000 });
-    if (meta.data.kind === "line") meta.data.highest = Math.max(meta.data.high * 0.6, 1e-9);
+    this.state.z = this.latent(0);
     this.colours = this.colourings();
     if (arrays.context) this.state.context = arrays.context.slice(0, arrays.context.length / meta.rows);
     this.wide = Math.max(200, Math.min(420, document.documentElement.clientWidth - 76));
+    this.room = Math.max(240, Math.min(1230, document.documentElement.clientWidth - 90));
   }
 
   colourings() { // what the points can be coloured by
@@ -72,7 +73,7 @@ class App {
     return labels.kind === "names" ? labels.names[this.arrays.label[row]] || "another label" : short(this.arrays.label[row]);
   }
   title(row) { return `row ${this.arrays.row[row]}${this.meta.labels ? `, ${this.label(row)}` : ""}`; }
-  rings(state) { return !this.meta.model || this.meta.model.prior.plain ? state.basis === "dims" || true : false; }
+  rings() { return (this.meta.model || this.meta).prior.plain; } // only N(0, I) has them
 
   // -- pins
   letter(i) { return i < 26 ? String.fromCharCode(65 + i) : String(i + 1); }
@@ -89,7 +90,7 @@ class App {
     const draw = async () => {
       const { pins } = this.state, mine = (this.strip = {});
       empty.hidden = pins.length > 0;
-      const x = pins.length ? await this.model.mean(Float32Array.from(pins.flatMap((p) => Array.from(p.z))), pins.length, this.state.context) : null;
+      const x = pins.length ? await this.model.typical(Float32Array.from(pins.flatMap((p) => Array.from(p.z))), pins.length, this.state.context) : null;
       const rows = pins.map((p) => p.row).filter((r) => r !== null), data = rows.length ? await this.model.rows(rows) : null;
       if (this.strip !== mine) return;
       let k = 0;
@@ -100,19 +101,18 @@ class App {
           h("button", { type: "button", class: "tile", "aria-label": `Go to pin ${this.letter(i)}, ${this.pinName(p)}`, onclick: () => this.go(p.z) },
             own ? picture(h("canvas", { "aria-hidden": "true" }), this.meta.data, own, 0, wide) : null,
             picture(h("canvas", { "aria-hidden": "true" }), this.meta.data, x, i * this.meta.data.size, wide)),
-          h("small", {}, this.pinName(p)),
-          button("×", () => this.state.set({ pins: pins.filter((q) => q !== p) }), { class: "quiet", "aria-label": `Remove pin ${this.letter(i)}` }));
+          h("small", {}, this.pinName(p), button("×", () => this.state.set({ pins: pins.filter((q) => q !== p) }), { class: "quiet", "aria-label": `Remove pin ${this.letter(i)}` })));
       }));
     };
     this.state.on("pins context theme", draw);
     this.start.push(draw);
     return h("section", { class: "card", "aria-labelledby": "pins-title" }, h("div", { class: "head" }, h("h2", { id: "pins-title" }, "Pins"),
-      h("span", { class: "soft" }, "the datum, and what the decoder makes of its place")), empty, strip);
+      h("small", {}, "each datum, and what the decoder makes of its place")), empty, strip);
   }
 
   async tip(row, element) { // a datum beside its reconstruction
     const { data } = this.meta, [canvas, text] = element.children, c = this.contextOf(row);
-    const [x, y] = await Promise.all([this.model.rows([row]), this.model.mean(this.latent(row), 1, c)]);
+    const [x, y] = await Promise.all([this.model.rows([row]), this.model.typical(this.latent(row), 1, c)]);
     const both = new Float32Array(data.size * 2);
     both.set(x); both.set(y, data.size);
     const wide = data.kind === "line" ? 130 : 64;
@@ -216,7 +216,7 @@ class App {
       h("div", { class: "row" }, button("Copy the address of this view", async (e) => {
         try { await navigator.clipboard.writeText(location.href); e.target.textContent = "Copied"; } catch { e.target.textContent = "It is in the address bar"; }
       }), button("Light or dark", () => state.set({ theme: isDark() ? "light" : "dark" }))));
-    fill(document.getElementById("main"), h("div", { class: "top" }, this.map.element, here(this)), this.pinStrip(), this.tabs());
+    fill(document.getElementById("main"), h("div", { class: "top" }, this.map.element, h("div", { class: "side" }, here(this), this.pinStrip())), this.tabs());
     const write = later(150, () => history.replaceState(null, "", state.address()));
     state.on("z pins colour basis across up view tab ellipses theme context", write);
     const soon = later(60, () => this.drawEllipses());

@@ -31,7 +31,7 @@ export class LatentMap {
     this.tip.hidden = true;
     this.box = h("div", { class: "map" }, this.base, this.top, this.tip);
     const axes = meta.dims.map((_, j) => [j, dimension(j)]);
-    const basis = [...(meta.pca ? [["pca", "two principal components"]] : []), ["dims", "two dimensions"]];
+    const basis = [...(meta.pca ? [["pca", "components"]] : []), ["dims", "dimensions"]];
     this.pick = [
       choice("Across", axes, state.across, (v) => state.set({ across: +v })),
       choice("Up", axes, state.up, (v) => state.set({ up: +v })),
@@ -56,8 +56,8 @@ export class LatentMap {
       h("div", { class: "row" },
         button("Fit", () => this.fit()), button("Closer", () => this.zoom(1.4), { "aria-label": "Zoom in" }),
         button("Farther", () => this.zoom(1 / 1.4), { "aria-label": "Zoom out" }), h("span", { class: "gap" }),
-        button("PNG", () => this.savePng(), { "aria-label": "Save the map as PNG" }),
-        button("SVG", () => this.saveSvg(), { "aria-label": "Save the map as SVG" })),
+        button("PNG", () => this.savePng(), { class: "quiet", "aria-label": "Save the map as PNG" }),
+        button("SVG", () => this.saveSvg(), { class: "quiet", "aria-label": "Save the map as SVG" })),
       this.picked,
       h("p", { id: "map-keys", class: "note" }, "Drag or use the arrow keys to walk, + and \u2212 to zoom, Enter to pin the nearest datum."),
       explain("What is this?", "Each dot is one datum at the mean of its posterior q(z|x): the place in the latent space where "
@@ -181,7 +181,7 @@ export class LatentMap {
   marks(on, saved = false) {
     const { state } = this, soft = ink("soft"), line = ink("line"), strong = ink("ink");
     this.axes(on, soft, line);
-    if (this.app.rings && this.app.rings(state)) {
+    if (this.app.rings()) {
       for (const k of [1, 2]) {
         const [x, y] = this.toScreen(state.basis === "dims" ? [0, 0] : state.project(new Float64Array(this.meta.dim)));
         on.circle(x, y, k * this.pixel, { stroke: soft, line: 1, alpha: 0.55 });
@@ -197,13 +197,15 @@ export class LatentMap {
       const [x, y] = this.toScreen(state.project(this.app.own.mean));
       on.path([[x, y - 8], [x + 8, y], [x, y + 8], [x - 8, y]], { fill: ink("mark"), stroke: ink("card"), line: 1.5, close: true });
     }
-    const [x, y] = this.toScreen(state.project(state.z)), c = ink("mark");
-    if (!saved) {
-      on.path([[x - 14, y], [x - 5, y]], { stroke: c, line: 2 }); on.path([[x + 5, y], [x + 14, y]], { stroke: c, line: 2 });
-      on.path([[x, y - 14], [x, y - 5]], { stroke: c, line: 2 }); on.path([[x, y + 5], [x, y + 14]], { stroke: c, line: 2 });
-    }
-    on.circle(x, y, 5, { stroke: c, line: 2 });
+    if (!saved) this.cross(on, this.toScreen(state.project(state.z)));
     if (this.lasso && this.lasso.length > 1) on.path(this.lasso, { stroke: strong, line: 1.5, dash: [4, 4] });
+  }
+
+  cross(on, [x, y]) { // in a colour that no datum has, with a rim of paper
+    for (const [stroke, line] of [[ink("card"), 6], [ink("mark"), 2.5]]) {
+      for (const [a, b] of [[1, 0], [-1, 0], [0, 1], [0, -1]]) on.path([[x + 8 * a, y + 8 * b], [x + 17 * a, y + 17 * b]], { stroke, line });
+      on.circle(x, y, 8, { stroke, line });
+    }
   }
 
   axes(on, soft, line) {
@@ -223,8 +225,11 @@ export class LatentMap {
     const { state, meta } = this, share = meta.pca && meta.pca.share.map((s) => `${Math.round(100 * s)}% of the variance`);
     const names = state.basis === "pca" ? [`first component, ${share[0]}`, `second component, ${share[1]}`]
       : [dimension(state.across), dimension(state.up)];
-    on.text(names[0] + " →", this.width - 10, this.height - 26, { fill: soft, size: 12, anchor: "end" });
-    on.text("↑ " + names[1], 10, 18, { fill: soft, size: 12 });
+    const across = `${names[0]} →`, up = `↑ ${names[1]}`, card = ink("card");
+    on.rect(this.width - 14 - 6.2 * across.length, this.height - 40, 6.2 * across.length + 8, 20, { fill: card });
+    on.text(across, this.width - 10, this.height - 26, { fill: soft, size: 12, anchor: "end" });
+    on.rect(6, 4, 6.2 * up.length + 8, 20, { fill: card });
+    on.text(up, 10, 18, { fill: soft, size: 12 });
   }
 
   ellipse({ mean, covariance }) { // two standard deviations

@@ -38,6 +38,19 @@ export class Local {
     return y;
   }
 
+  // The mean, and of columns of classes the most probable one: what a row at z looks like.
+  async typical(z, rows, context) {
+    const y = await this.mean(z, rows, context), { kind, columns } = this.meta.data;
+    const of = kind === "table" ? columns.map((c, j) => (c.classes ? j : -1)).filter((j) => j >= 0) : [];
+    if (!of.length) return y;
+    const { out, each } = this.parameters(z, rows, context);
+    for (let r = 0; r < rows; r++) for (const j of of) {
+      const p = this.px.classes(out, r * each, j);
+      if (p) y[r * this.size + j] = p.indexOf(Math.max(...p));
+    }
+    return y;
+  }
+
   async draw(z, rows, context, seed, times = 1) { // ``times`` draws of each row
     const { out, each } = this.parameters(z, rows, context), y = new Float32Array(rows * times * this.size);
     const random = new Random(seed);
@@ -47,7 +60,7 @@ export class Local {
 
   async classes(z, context, columns) { // the probabilities of the classes of each column, null for other columns
     const { out } = this.parameters(z, 1, context);
-    return columns.map((c) => this.px.classes(out, 0, c));
+    return columns.map((c) => (this.meta.data.columns[c].classes ? this.px.classes(out, 0, c) : null));
   }
 
   binary(x) { // what the encoder reads: grey values are made binary at 1/2, as far as the page can tell

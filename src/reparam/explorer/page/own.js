@@ -6,11 +6,11 @@ import { picture, rowTable } from "./show.js";
 
 export function own(app) {
   const { state, meta } = app, { data } = meta;
-  const message = h("p", { class: "error", role: "alert" }), result = h("div", { class: "result" });
+  const message = h("p", { class: "error", role: "alert" }), result = h("div", { class: "result" }, h("p", { class: "empty" }, "Its posterior, reconstruction and log p(x) will stand here, and its place on the map."));
   const file = h("input", { type: "file", id: "own-file", accept: data.kind === "image" ? "image/*,.csv,.txt" : ".csv,.tsv,.txt,.json",
     onchange: () => file.files[0] && take(file.files[0]) });
   const zone = h("div", { class: "drop", id: "drop" },
-    h("p", {}, data.kind === "image" ? `Drop an image here. It is scaled to ${data.width} × ${data.height}.`
+    h("p", {}, data.kind === "image" ? `Drop an image here; it is scaled to ${data.width}\u00a0×\u00a0${data.height}.`
       : `Drop a file with one row of ${data.size} numbers here, or paste it below.`),
     h("label", { class: "file", for: "own-file" }, "Choose a file"), file);
   for (const name of ["dragenter", "dragover"]) zone.addEventListener(name, (e) => { e.preventDefault(); zone.classList.add("over"); });
@@ -36,7 +36,7 @@ export function own(app) {
     const all = app.arrays.log_p, below = all.reduce((s, v) => s + (v < score.logp), 0) / all.length;
     const where = below < 0.005 ? "lower than nearly all" : `higher than ${Math.round(100 * below)}%`;
     const pair = data.kind === "table" ? h("div", { class: "scroll", tabindex: "0", role: "group", "aria-label": "Your row and its reconstruction" },
-      rowTable(data, mean, 0, { heading: "Reconstruction", beside: x, besideName: "Yours" }))
+      rowTable(data, mean, 0, { heading: "Reconstruction", beside: x, besideName: "Yours", classes: await app.model.classes(q.mean, state.context, data.columns.map((_, j) => j)) }))
       : h("div", { class: "pair" },
         h("figure", {}, picture(h("canvas", { role: "img", "aria-label": "Your datum" }), data, x, 0, data.kind === "line" ? 300 : 128), h("figcaption", {}, "yours")),
         h("figure", {}, picture(h("canvas", { role: "img", "aria-label": "Its reconstruction", id: "own-reconstruction" }), data, mean, 0, data.kind === "line" ? 300 : 128), h("figcaption", {}, "reconstruction")));

@@ -30,6 +30,7 @@ export class Remote {
     return arrays.x;
   }
   async mean(z, rows, context) { return (await this.send("decode", { rows }, z, context)).arrays.x; }
+  async typical(z, rows, context) { return (await this.send("decode", { rows, typical: true }, z, context)).arrays.x; }
   async draw(z, rows, context, seed, times = 1) { return (await this.send("draw", { rows, seed, times }, z, context)).arrays.x; }
   async classes(z, context, columns) {
     const { meta } = await this.send("classes", { rows: 1 }, z, context);

@@ -18,16 +18,16 @@ export class Sheet {
     Object.assign(this, { app, file, width, rows: [] });
     this.grid = h("div", { class: "sheet" });
     this.element = h("div", {}, h("div", { class: "scroll", tabindex: "0", role: "group", "aria-label": `Figure: ${file}` }, this.grid),
-      h("div", { class: "row" }, h("span", { class: "gap" }),
-        button("PNG", async () => save(`${file}.png`, await this.png()), { "aria-label": `Save ${file} as PNG` }),
-        button("SVG", () => save(`${file}.svg`, this.svg(), "image/svg+xml"), { "aria-label": `Save ${file} as SVG` })));
+      h("div", { class: "row save" },
+        button("PNG", async () => save(`${file}.png`, await this.png()), { class: "quiet", "aria-label": `Save ${file} as PNG` }),
+        button("SVG", () => save(`${file}.svg`, this.svg(), "image/svg+xml"), { class: "quiet", "aria-label": `Save ${file} as SVG` })));
   }
 
   async show(rows, compute) {
     const { app } = this, { data } = app.meta, token = (this.token = {});
     const tiles = rows.flatMap((r) => r.tiles), z = new Float32Array(tiles.length * app.meta.dim);
     tiles.forEach((t, i) => z.set(t.z, i * app.meta.dim));
-    const x = await (compute || ((all, n) => app.model.mean(all, n, app.state.context)))(z, tiles.length);
+    const x = await (compute || ((all, n) => app.model.typical(all, n, app.state.context)))(z, tiles.length);
     if (this.token !== token) return; // a later call has begun
     Object.assign(this, { rows, x });
     const columns = Math.max(...rows.map((r) => r.tiles.length)), named = rows.some((r) => r.name);
@@ -106,6 +106,14 @@ const bar = (from, to, mid, colour) => {
   return canvas;
 };
 
+const shares = (p) => { // the probabilities of classes beside each other
+  const canvas = h("canvas", { class: "bar", "aria-hidden": "true" }), on = new CanvasInk(canvas, 120, 14);
+  canvas.style.width = "120px"; canvas.style.height = "14px";
+  let at = 0;
+  p.forEach((q, k) => { on.rect(120 * at, 3, Math.max(0, 120 * q - 1), 8, { fill: groups()[k % groups().length] }); at += q; });
+  return canvas;
+};
+
 export function value(column, v, integers) {
   if (column.classes) return String(Math.round(v));
   return short(integers || (column.whole && Number.isInteger(v)) ? Math.round(v) : v);
@@ -117,15 +125,15 @@ export function rowTable(data, x, from, { low, high, classes, heading = "Mean", 
   return h("table", { class: "rows" },
     h("thead", {}, h("tr", {}, h("th", { scope: "col" }, "Column"), h("th", { scope: "col" }, heading),
       beside ? h("th", { scope: "col" }, besideName) : null,
-      h("th", { scope: "col" }, low ? "9 of 10 draws, in the range of the data" : "In the range of the data"))),
+      h("th", { scope: "col" }, low ? "9 of 10 draws" : "Among the data"))),
     h("tbody", {}, data.columns.map((c, j) => {
       const v = x[from + j] * white, share = (t) => (t * white - c.low) / (c.high - c.low || 1), p = classes && classes[j];
       const top = p && p.indexOf(Math.max(...p));
       return h("tr", {}, h("th", { scope: "row" }, c.name),
         h("td", {}, p ? h("span", {}, `class ${top}`, h("small", {}, ` ${Math.round(100 * p[top])}%`)) : value(c, v, false)),
         beside ? h("td", {}, value(c, beside[j] * white, false)) : null,
-        h("td", {}, bar(low ? share(low[j]) : null, high ? share(high[j]) : null, share(x[from + j]), groups()[j % groups().length]),
-          low ? h("small", { class: "soft" }, ` ${value(c, low[j] * white, data.integers)} to ${value(c, high[j] * white, data.integers)}`) : null));
+        h("td", {}, p ? shares(p) : bar(low ? share(low[j]) : null, high ? share(high[j]) : null, share(x[from + j]), groups()[j % groups().length]),
+          low && !p ? h("small", { class: "soft under" }, `${value(c, low[j] * white, data.integers)} to ${value(c, high[j] * white, data.integers)}`) : null));
     })));
 }
 

@@ -9,7 +9,7 @@ export class State {
     const flat = !meta.pca;
     Object.assign(this, {
       basis: flat ? "dims" : "pca", across: order[0], up: order[Math.min(1, order.length - 1)],
-      colour: meta.labels ? "label" : "log_p", z: new Float64Array(meta.dims.map((d) => d.mean)), pins: [], view: null,
+      colour: meta.labels ? "label" : "log_p", z: null, pins: [], view: null,
       tab: "manifold", ellipses: false, selection: null, context: null, theme: null, temperature: 1, column: 0,
     });
   }

@@ -3,11 +3,15 @@ import { button, choice, dimension, explain, h, later, number } from "./dom.js";
 import { normalQuantile } from "./maths.js";
 import { Sheet, named } from "./show.js";
 
-const tileWidth = (app, images, others) => (app.meta.data.kind === "image" ? images : others);
+// As large as the room allows for so many beside each other, within limits.
+const tileWidth = (app, images, others, columns, names = 0) =>
+  Math.max(22, Math.min(app.meta.data.kind === "image" ? images : others, Math.floor((app.room - names) / columns) - 3));
+
+const beside = (sheet, ...text) => h("div", { class: "walk" }, sheet.element, h("div", {}, text));
 
 export function manifold(app) {
   const { state, meta } = app, n = app.meta.data.kind === "image" ? 15 : 9;
-  const sheet = new Sheet(app, "manifold", tileWidth(app, Math.max(22, Math.min(40, Math.floor(680 / n))), 72));
+  const sheet = new Sheet(app, "manifold", tileWidth(app, 44, 84, n));
   const at = (k, axis) => {
     const p = (k + 0.5) / n;
     if (state.basis === "pca") return meta.pca.sd[axis] * normalQuantile(p);
@@ -16,13 +20,13 @@ export function manifold(app) {
   const draw = () => sheet.show(Array.from({ length: n }, (_, i) => ({
     tiles: Array.from({ length: n }, (_2, j) => { const z = state.lift([at(j, 0), at(n - 1 - i, 1)]); return { z, name: named(z) }; }),
   })));
-  return { draw, when: "basis across up context theme z", element: h("div", {}, sheet.element,
+  return { draw, when: "basis across up context theme z", element: beside(sheet,
     h("p", { class: "note" }, "The two axes of the map, at even steps of the prior's probability (its inverse distribution function); the "
       + "other dimensions are as in the point. A square goes to its place.")) };
 }
 
 export function traversals(app) {
-  const { state, meta } = app, steps = 11, sheet = new Sheet(app, "traversals", tileWidth(app, 48, 84));
+  const { state, meta } = app, steps = 11, sheet = new Sheet(app, "traversals", tileWidth(app, 64, 84, steps, 90));
   const draw = () => sheet.show(state.order.map((j) => {
     const { idle, kl } = meta.dims[j];
     return { name: dimension(j), note: idle ? "not in use" : kl === null ? "" : `${number(kl, 2)} nats`, idle,
@@ -32,7 +36,7 @@ export function traversals(app) {
         return { z, name: `${dimension(j)} at ${number(z[j], 2)}` };
       }) };
   }));
-  return { draw, when: "z context theme", element: h("div", {}, sheet.element,
+  return { draw, when: "z context theme", element: beside(sheet,
     h("p", { class: "note" }, "Each row moves one dimension from the low end of the prior to the high end, and leaves the others as they are in the point.")) };
 }
 
@@ -58,7 +62,7 @@ export function between(a, b, t, way) { // straight, or along the great circle w
 }
 
 export function interpolation(app) {
-  const { state } = app, sheet = new Sheet(app, "interpolation", tileWidth(app, 64, 110)), steps = 9;
+  const { state } = app, steps = 9, sheet = new Sheet(app, "interpolation", tileWidth(app, 110, 130, steps));
   let from = 0, to = 1, way = "straight";
   const empty = h("p", { class: "empty" }, "Pin two data on the map, by a click on each, to see the way between them.");
   const slide = h("input", { type: "range", min: "0", max: "1", step: "0.01", value: "0", "aria-label": "How far along the way", oninput: () => {
@@ -83,7 +87,7 @@ export function interpolation(app) {
 }
 
 export function arithmetic(app) {
-  const { state } = app, chosen = [0, 1, 2], sheet = new Sheet(app, "arithmetic", tileWidth(app, 110, 150));
+  const { state } = app, chosen = [0, 1, 2], sheet = new Sheet(app, "arithmetic", tileWidth(app, 140, 200, 4));
   const empty = h("p", { class: "empty" }, "Pin three data to add and subtract what the model knows of them.");
   const draw = () => {
     const [a, b, c] = chosen.map((i) => state.pins[i]), ready = a && b && c;
@@ -99,7 +103,7 @@ export function arithmetic(app) {
 }
 
 export function samples(app) {
-  const { state, meta } = app, sheet = new Sheet(app, "samples", tileWidth(app, 64, 110)), across = meta.data.kind === "image" ? 10 : 6;
+  const { state, meta } = app, across = meta.data.kind === "image" ? 12 : 6, sheet = new Sheet(app, "samples", tileWidth(app, 88, 180, across));
   let seed = 1, draws = "mean";
   const out = h("output", {}, number(state.temperature, 2));
   const heat = h("input", { type: "range", min: "0", max: "1.5", step: "0.05", value: state.temperature, "aria-label": "Temperature",

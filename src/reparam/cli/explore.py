@@ -1,0 +1,47 @@
+"""explore: the latent space as a page, in one file or from a server."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from reparam.cli.common import check_seed, dataset, opened, prepare, say, writable
+from reparam.cli.options import ExploreOptions
+from reparam.data import Dataset, Schema
+from reparam.errors import InputError
+from reparam.explorer import file_page, look
+from reparam.run import Run, atomic_write
+
+_IN_FILE, _SERVED = 5_000, 50_000  # rows shown unless --rows is given
+
+
+def explore(options: ExploreOptions) -> int:
+    """``reparam explore``."""
+    path = None if options.html is None else writable(options.html, (".html", ".htm"))
+    if options.rows is not None and options.rows < 2:
+        raise InputError(f"--rows must be at least 2, not {options.rows}")
+    prepare(options.threads)
+    seed = check_seed(options.seed)
+    run, schema = opened(options.run)
+    data = _data(options, run, schema)
+    view = look(
+        run, schema, data, rows=options.rows or (_SERVED if path is None else _IN_FILE),
+        name=Path(options.run).resolve().name, seed=seed, doctor=not options.no_doctor, say=say,
+    )  # fmt: skip
+    if path is None:
+        raise InputError("the served page is not there yet: give --html FILE")
+    content = file_page(view)
+    atomic_write(path, content)
+    say(f"{path}, {len(content) / 1e6:.1f} MB: open it in any browser, it needs nothing else")
+    return 0
+
+
+def _data(options: ExploreOptions, run: Run, schema: Schema) -> Dataset:
+    """The rows of DATA, or those that the run was trained on, with the labels of the training."""
+    made: Any = run.config.get("options")
+    made = made if isinstance(made, dict) else {}
+    path = options.data or made.get("data")
+    if path is None:
+        raise InputError(f"{options.run} was trained from Python, and nobody knows on which file: give DATA")
+    labels = options.labels or (made.get("labels") if path == made.get("data") else None)
+    return dataset(schema, str(path), labels, options.binarize or made.get("binarize"))
