@@ -1,16 +1,19 @@
 // The page: reads what is inside it (or asks the server that it came from), and puts the parts together.
 import { isDark } from "./colours.js";
-import { choice, button, dimension, fill, h, later, number, save, say, short } from "./dom.js";
+import { choice, button, fill, h, later, number, save, say, short } from "./dom.js";
+import { gaussian, likelihood, posterior, prior } from "./heads.js";
 import { health } from "./health.js";
 import { here } from "./here.js";
 import { LatentMap } from "./map.js";
+import { Random } from "./maths.js";
 import { Local } from "./model.js";
+import { run } from "./net.js";
 import { own } from "./own.js";
 import { inside } from "./payload.js";
 import { Remote, ask } from "./remote.js";
 import { picture } from "./show.js";
 import { State } from "./state.js";
-import { arithmetic, interpolation, manifold, samples, traversals } from "./walks.js";
+import { arithmetic, between, interpolation, manifold, samples, traversals } from "./walks.js";
 import { words } from "./words.js";
 
 class App {
@@ -236,8 +239,8 @@ async function main() {
   const found = text ? await inside(text) : await ask("points");
   const app = new App(found, found.meta.model ? new Local(found.meta, found.arrays) : new Remote(found.meta, found.arrays));
   app.build();
+  app.library = { run, likelihood, posterior, prior, gaussian, Random, between };
   window.reparam = app; // for the console: await reparam.model.mean([0, 0], 1)
-  window.reparam.names = { dimension };
 }
 
 main().catch((error) => {
