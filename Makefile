@@ -6,7 +6,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check lint types layers pytest format slow reproduce clean
+.PHONY: demo test check lint types layers pytest coverage format slow reproduce bench-smoke clean
 
 demo: $(VENV)/.demo
 	$(BIN)/reparam demo --out demo
@@ -25,8 +25,12 @@ types: $(VENV)/.dev
 layers: $(VENV)/.dev
 	$(BIN)/lint-imports --no-cache
 
+# One process per core, each of one thread: many small tensors gain nothing from more.
 pytest: $(VENV)/.dev
-	$(BIN)/pytest -m "not slow" --cov --cov-report=term
+	OMP_NUM_THREADS=1 $(BIN)/pytest -m "not slow" -n auto --dist worksteal
+
+coverage: $(VENV)/.dev
+	OMP_NUM_THREADS=1 $(BIN)/pytest -m "not slow" -n auto --dist worksteal --cov --cov-report=term
 
 format: $(VENV)/.dev
 	$(BIN)/ruff check --fix .
@@ -39,6 +43,10 @@ slow: $(VENV)/.dev
 # Published numbers at full size, an hour or more: make reproduce DATA=folder [ONLY=name] [SEED=n]
 reproduce: $(VENV)/.dev
 	$(BIN)/python -m reproduce $(DATA) $(if $(ONLY),--only $(ONLY)) --seed $(or $(SEED),0)
+
+# Whether the bench runs: its ratios are printed, and nothing depends on them.
+bench-smoke: $(VENV)/.dev
+	$(BIN)/reparam bench --quick
 
 # One environment, two depths: what the demo needs, and what the tests need on top.
 $(VENV)/.made: 

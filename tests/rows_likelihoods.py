@@ -84,6 +84,10 @@ def mixed(net: nn.Module) -> nn.Module:
     return likelihoods.Mixed(net, [(likelihoods.Bernoulli, [1]), (made(likelihoods.Gaussian, "shared"), [0])])
 
 
+def observed(net: nn.Module) -> nn.Module:
+    return likelihoods.Observed(several(net))
+
+
 REAL = (math.nan, math.inf, -math.inf)
 LIKELIHOODS = {
     "Bernoulli": Row(likelihoods.Bernoulli, likelihoods.Bernoulli, EVENT, bits, (0.5, -1.0, 2.0, math.nan)),
@@ -179,4 +183,8 @@ LIKELIHOODS = {
     "Mixed of three kinds": Row(
         likelihoods.Mixed, several, (5,), real_and([0.0, 1.0, 2.0]), (0.5, -1.0, 3.0, math.nan)
     ),
+    "MixtureOfGaussians": Row(
+        likelihoods.MixtureOfGaussians, made(likelihoods.MixtureOfGaussians, 3), (9, *EVENT), plane, REAL
+    ),
+    "Observed": Row(likelihoods.Observed, observed, (5,), real_and([0.0, 1.0, 2.0]), (0.5, -1.0, 3.0)),
 }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from reparam import objectives
+from reparam import networks, objectives
 from reparam.objectives import penalties
 from reparam.schedules import Linear
 
@@ -25,6 +25,9 @@ OBJECTIVES = {
     "Renyi": objectives.Renyi(0.5, 4),
     "CUBO": objectives.CUBO(4),
     "Reconstruction": objectives.Reconstruction(4),
+    "ReweightedWakeSleep sleep": objectives.ReweightedWakeSleep(4, sleep=0.3),
+    "WakeSleep": objectives.WakeSleep(4),
+    "Denoising": objectives.Denoising(objectives.IWAE(4), noise=0.5, masked=0.2),
     "Penalized": objectives.Penalized(objectives.ELBO(4), penalties.TotalCorrelation(), 5.0),
 }
 
@@ -38,4 +41,9 @@ PENALTIES = {
     "MMD rbf": penalties.MMD("rbf"),
     "HSIC": penalties.HSIC(),
     "SquaredNorm": penalties.SquaredNorm(),
+    "DecoderWeights": penalties.DecoderWeights(),
+    "DecoderWeights spectral": penalties.DecoderWeights("spectral"),
+    "DecoderSlope": penalties.DecoderSlope(2),
+    "DecoderSlope exact": penalties.DecoderSlope(None),
+    "DensityRatio": penalties.DensityRatio(networks.mlp(2, 1, (4,), "tanh").double()),
 }

@@ -90,6 +90,22 @@ def test_train_leaves_the_run_folder_of_the_contract(trained):
     assert not [p for p in trained.rglob("*") if p.name.startswith(".")]
 
 
+def test_evaluate_refines_q_before_it_takes_bounds(trained, grey_file, capsys):
+    numbers = []
+    for words in ([], ["--refine", "20"]):
+        capsys.readouterr()
+        assert run("evaluate", trained, grey_file, "--k", "50", "--json", *words) == 0
+        numbers.append(json.loads(capsys.readouterr().out))
+    assert numbers[1]["refine"] == 20
+    assert "refine" not in numbers[0]
+    assert numbers[1]["elbo"] > numbers[0]["elbo"]
+    assert run("evaluate", trained, grey_file, "--k", "5", "--refine", "3") == 0
+    assert "from q refined by 3 steps" in capsys.readouterr().out
+    assert "does not propose from q" in refused(
+        capsys, "evaluate", trained, grey_file, "--method", "prior", "--refine", "3"
+    )
+
+
 def test_evaluate_gives_the_numbers_of_the_contract_and_they_are_the_librarys(trained, grey_file, capsys):
     capsys.readouterr()
     assert run("evaluate", trained, grey_file, "--k", "50", "--seed", "3", "--json") == 0

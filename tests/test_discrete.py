@@ -405,8 +405,6 @@ def test_penalties_and_path_gradients_are_refused_for_discrete_latents():
             refused(
                 lambda vae=vae, objective=objective: rp.fit(vae, x, objective=objective, epochs=1), "reparameterized"
             )
-    vae = vae_of(posteriors.Categorical(rp.networks.mlp(4, 6, (3,)), 2, 3), priors.Categorical(2, 3))
-    refused(lambda: rp.fit(vae, x, objective=rp.objectives.ReweightedWakeSleep(3), epochs=1), "gradient='score'")
 
 
 def test_a_network_that_is_no_function_of_z_is_not_needed():

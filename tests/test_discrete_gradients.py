@@ -28,7 +28,7 @@ from reparam.objectives import (
     ReweightedWakeSleep,
 )
 from reparam.schedules import Linear
-from reparam.train import loop
+from reparam.train.step import Step
 from reparam.vae import Draw
 
 pytestmark = pytest.mark.usefixtures("double")
@@ -357,7 +357,7 @@ def test_training_finds_more_than_one_coin(name):
 
 def _interrupt_after(steps: int, patch: pytest.MonkeyPatch) -> None:
     """Training is asked to stop in its n-th step."""
-    real, count = loop._step, 0
+    real, count = Step.__call__, 0
 
     def step(*given):
         nonlocal count
@@ -366,7 +366,7 @@ def _interrupt_after(steps: int, patch: pytest.MonkeyPatch) -> None:
             os.kill(os.getpid(), signal.SIGTERM)
         return real(*given)
 
-    patch.setattr(loop, "_step", step)
+    patch.setattr(Step, "__call__", step)
 
 
 @pytest.mark.parametrize("name", WAYS)
@@ -389,13 +389,13 @@ def test_a_run_that_is_stopped_and_resumed_has_the_bits_of_one_that_was_not(name
 
 
 def test_training_moves_the_temperature_to_its_end_and_keeps_it_there(tmp_path, monkeypatch):
-    vae, seen, real = way("gumbel"), [], loop._step
+    vae, seen, real = way("gumbel"), [], Step.__call__
 
-    def step(vae, *given):
-        seen.append(vae.posterior.progress)
-        return real(vae, *given)
+    def step(self, *given):
+        seen.append(self.vae.posterior.progress)
+        return real(self, *given)
 
-    monkeypatch.setattr(loop, "_step", step)
+    monkeypatch.setattr(Step, "__call__", step)
     options = {"batch_size": 50, "progress": False, "out": tmp_path / "run"}
     rp.fit(vae, patterns(), epochs=2, **options)
     assert seen == pytest.approx([i / 8 for i in range(1, 9)])

@@ -37,6 +37,15 @@ def test_the_python_of_the_readme_runs(tmp_path, monkeypatch, capsys):
     assert reparam.load(tmp_path / "digits-run").sample(1).shape == (1, 8, 8)
 
 
+@pytest.mark.parametrize("page", sorted((ROOT / "docs").glob("*.md")), ids=lambda page: page.name)
+def test_the_python_of_a_page_runs(page, tmp_path, monkeypatch):
+    """The blocks of a page one after the other, as a reader types them."""
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, object] = {}
+    for i, code in enumerate(blocks(page.read_text(), "python")):
+        exec(compile(code, f"{page.name}, block {i}", "exec"), names)
+
+
 def test_the_commands_of_the_readme_parse():
     lines = [line for block in blocks(README, "") for line in block.splitlines() if line.startswith("reparam ")]
     assert len(lines) >= 4
@@ -46,10 +55,11 @@ def test_the_commands_of_the_readme_parse():
             parse(name, COMMANDS[name][0], words)
 
 
-@pytest.mark.parametrize("text", [README, CONTRIBUTING])
-def test_links_and_pictures_exist(text):
+@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", "docs/sklearn.md"])
+def test_links_and_pictures_exist(page):
+    text = (ROOT / page).read_text()
     for target in re.findall(r"\]\(([^)#]+)\)", text):
-        assert target.startswith("https://") or (ROOT / target).exists(), target
+        assert target.startswith("https://") or ((ROOT / page).parent / target).exists(), target
 
 
 def test_the_likelihood_of_the_contributing_guide_is_one():

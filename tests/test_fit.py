@@ -127,9 +127,9 @@ def test_a_point_posterior_needs_the_reconstruction_objective(tmp_path):
 
 def _interrupt_after(steps: int, monkeypatch) -> None:
     """Send this process a real SIGINT during the given step."""
-    from reparam.train import loop
+    from reparam.train.step import Step
 
-    real, count = loop._step, [0]
+    real, count = Step.__call__, [0]
 
     def step(*a):
         count[0] += 1
@@ -137,7 +137,7 @@ def _interrupt_after(steps: int, monkeypatch) -> None:
             os.kill(os.getpid(), signal.SIGINT)
         return real(*a)
 
-    monkeypatch.setattr(loop, "_step", step)
+    monkeypatch.setattr(Step, "__call__", step)
 
 
 @pytest.mark.parametrize("steps", [1, 4, 6, 11, 12])  # in an epoch of 6 steps: first, within, at its end, later

@@ -169,6 +169,10 @@ NETS = {
     "decoder": (lambda: networks.conv(3, (4, 6), (5,)), (3,)),
     "set": (lambda: networks.SetEncoder((4, 6), 3, (7,), "tanh"), (4, 6)),
     "rescale": (lambda: networks.Rescale(networks.mlp(3, 2), torch.ones(3), torch.full((3,), 2.0)), (3,)),
+    "cells": (lambda: networks.Cells(networks.mlp(8, 2), (0, 1, 3), torch.ones(3), torch.full((3,), 2.0)), (3,)),
+    "cells without mask": (
+        lambda: networks.Cells(networks.mlp(2, 2), (0, 1), torch.zeros(2), torch.ones(2), False), (2,)),
+    "floored": (lambda: networks.Floored(networks.mlp(3, (4, 2)), 1, torch.tensor([-1.0, 0.5])), (3,)),
     "lowest": (lambda: networks.Lowest(networks.mlp(3, 2), 3), (3,)),
     "without last": (lambda: networks.WithoutLast(networks.mlp(3, 2)), (3,)),
     **{f"mlp {n}": (lambda o=o: networks.mlp(4, 3, (7, 7), "tanh", **of("layer", o)), (4,))
@@ -178,6 +182,9 @@ NETS = {
     **{f"decoder {n}": (lambda o=o: networks.conv(3, (7, 6), (8, 5), "tanh", **of("group", o)), (3,))
        for n, o in OPTIONS.items()},
 }  # fmt: skip
+
+
+WRAPPERS = "rescale", "cells", "cells without mask", "floored", "lowest", "without last"  # which pass contexts on
 
 
 def of(norm, options):
@@ -277,7 +284,7 @@ def test_convolutions_of_any_size_map_and_train(shape, options):
         assert float(p.grad.abs().max()) > 0, name
 
 
-@pytest.mark.parametrize("name", [n for n in NETS if n not in ("rescale", "lowest", "without last")])
+@pytest.mark.parametrize("name", [n for n in NETS if n not in WRAPPERS])
 def test_contexts_change_the_output_of_every_network_and_belong_to_their_row(name):
     make, shape = NETS[name]
     plain = make()

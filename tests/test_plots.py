@@ -202,6 +202,17 @@ def test_curves_mark_the_best_epoch_and_keep_their_range():
         plots.curves([])
 
 
+def test_curves_of_an_upper_bound_mark_the_least_and_a_penalty_has_a_panel():
+    falling = [r | {k: -v for k, v in r.items() if k.endswith("objective")} for r in records(8)]
+    said = words(plots.curves(falling, sign=-1))
+    assert "best epoch: 7" in said
+    assert "lower is better" in said
+    assert "Penalty" not in said
+    figure = plots.curves([r | {"train_penalty": 0.5} for r in records(3)])
+    assert "Penalty" in words(figure)
+    assert len(figure.axes) == 4
+
+
 def test_nothing_global_is_changed_and_the_callers_style_does_not_leak_in(tmp_path, rng):
     x = rng.normal(size=(30, 2))
     expected = plots.png_bytes(plots.latent(x))

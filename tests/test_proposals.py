@@ -291,7 +291,7 @@ def test_unknown_methods_and_options_are_refused():
     model, vae = narrow()
     x = model.data(2)
     refused(lambda: rp.evaluate.log_likelihood(vae, x, method="mixtures"), "did you mean 'mixture'?")
-    refused(lambda: rp.evaluate.log_likelihood(vae, x, alpha=0.1), "'importance'", "'alpha'", "none")
+    refused(lambda: rp.evaluate.log_likelihood(vae, x, alpha=0.1), "'importance'", "'alpha'", "compile")
     refused(lambda: rp.evaluate.log_likelihood(vae, x, method="ais", step=3), "did you mean 'steps'?")
     for alpha in (0.0, -0.1, 1.1, math.nan):
         refused(lambda a=alpha: rp.evaluate.log_likelihood(vae, x, method="mixture", alpha=a), "alpha")

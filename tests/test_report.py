@@ -190,3 +190,25 @@ def test_without_matplotlib_the_report_is_written_and_says_what_to_install(tmp_p
     assert "pip install 'reparam[plot]'" in plain(page)
     assert "<img" not in page
     assert "-23.96 ± 0.18 nats" in plain(page)
+
+
+def test_the_best_epoch_of_an_upper_bound_is_the_least_and_notes_are_shown(tmp_path):
+    made = history()
+    made.best_epoch, made.sign, made.notes = 1, -1, ["training ended too soon"]
+    text = plain(write(tmp_path, rp.recipes.vae((6, 5), 3), images(), history=made)[0])
+    assert "those of epoch 1, validation objective -29.00" in text
+    assert "training ended too soon" in text
+    assert "The objective is what training lowers. Where validation rises while training still falls" in text
+    records = [r | {"best_epoch": 1} for r in history().records]  # without a History, the run's own word counts
+    assert "those of epoch 1," in plain(write(tmp_path, rp.recipes.vae((6, 5), 3), images(), history=records)[0])
+    assert "those of epoch 3," in plain(
+        write(tmp_path, rp.recipes.vae((6, 5), 3), images(), history=history().records)[0]
+    )
+
+
+def test_schedules_are_told_with_their_values(tmp_path):
+    made = history()
+    for i, record in enumerate(made.records):
+        record["scheduled_beta"] = (i + 1) / 3
+    text = plain(write(tmp_path, rp.recipes.vae((6, 5), 3), images(), history=made)[0])
+    assert "Schedule of beta 0.3333 in epoch 1, 1 in the last one" in text

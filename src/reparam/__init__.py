@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     )
     from reparam.conditional import Conditional
     from reparam.data import Dataset
+    from reparam.estimators import TabularVAE, VariationalAutoencoder
     from reparam.run import load, save
     from reparam.train import fit, fit_prior
     from reparam.vae import VAE, Draw
@@ -44,7 +45,9 @@ _NAMES = {
     "Conditional": "reparam.conditional",
     "Dataset": "reparam.data",
     "Draw": "reparam.vae",
+    "TabularVAE": "reparam.estimators",
     "VAE": "reparam.vae",
+    "VariationalAutoencoder": "reparam.estimators",
     "fit": "reparam.train",
     "fit_prior": "reparam.train",
     "load": "reparam.run",
@@ -52,8 +55,9 @@ _NAMES = {
 }
 
 __all__ = [
-    "VAE", "Conditional", "Dataset", "Draw", "__version__", "data", "distributions", "evaluate", "fit", "fit_prior",
-    "likelihoods", "load", "networks", "objectives", "plots", "posteriors", "priors", "recipes", "save", "schedules",
+    "VAE", "Conditional", "Dataset", "Draw", "TabularVAE", "VariationalAutoencoder", "__version__", "data",
+    "distributions", "evaluate", "fit", "fit_prior", "likelihoods", "load", "networks", "objectives", "plots",
+    "posteriors", "priors", "recipes", "save", "schedules",
 ]  # fmt: skip
 
 

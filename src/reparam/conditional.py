@@ -48,6 +48,14 @@ def scheduled_parts(model: nn.Module) -> list[Conditional]:
     return [part for part in model.modules() if isinstance(part, Conditional) and part.schedules()]
 
 
+def schedules(model: nn.Module) -> dict[str, Schedule]:
+    """Everything of a model that changes during the run, by name; of a name in several parts the first."""
+    found: dict[str, Schedule] = {}
+    for part in scheduled_parts(model):
+        found = part.schedules() | found
+    return found
+
+
 @contextmanager
 def following(model: nn.Module) -> Iterator[Callable[[float], float]]:
     """A function that tells the model's parts how much of the run is done, and gives it back.

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd import Function
 
 from reparam.shapes import Float
 
@@ -34,6 +36,25 @@ def soft_clip(x: Tensor, limit: float, margin: float) -> Tensor:
 _LOG_SCALE_LIMIT, _LOG_SCALE_MARGIN = math.log(1e6), math.log(10.0)
 
 
+class _ScaleFromLog(Function):
+    """exp of ``soft_clip`` as one operation."""
+
+    @staticmethod
+    def forward(ctx: Any, log_scale: Tensor) -> Tensor:
+        """The scale."""
+        scale = soft_clip(log_scale, _LOG_SCALE_LIMIT, _LOG_SCALE_MARGIN).exp_()
+        ctx.save_for_backward(log_scale, scale)
+        return scale
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Tensor:
+        """The slope of the clip is 1 / (1 + excess / margin)²; differentiable itself."""
+        log_scale, scale = ctx.saved_tensors
+        beyond = torch.relu(log_scale.abs() - _LOG_SCALE_LIMIT) / _LOG_SCALE_MARGIN
+        return grads[0] * scale / (1 + beyond).square()
+
+
 def scale_from_log(log_scale: Tensor) -> Tensor:
     """exp for scales (standard deviations): exact between 1e-6 and 1e6, and never outside 1e-7 and 1e7."""
-    return soft_clip(log_scale, _LOG_SCALE_LIMIT, _LOG_SCALE_MARGIN).exp()
+    scale: Tensor = _ScaleFromLog.apply(log_scale)
+    return scale

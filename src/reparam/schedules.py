@@ -9,6 +9,9 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
 
 from reparam.errors import InputError
 
@@ -28,9 +31,14 @@ class Schedule(ABC):
 Weight = float | Schedule
 
 
-def value(weight: Weight, progress: float = 1.0) -> float:
-    """The weight at this moment of the run, or at its end; a number is the same at all of them."""
-    return weight(progress) if isinstance(weight, Schedule) else float(weight)
+def value(weight: Weight | Tensor, progress: float = 1.0) -> Any:
+    """The weight at this moment of the run, or at its end; a number is the same at all of them.
+
+    A tensor of one number, which stands for the number in a compiled step, is left as it is.
+    """
+    if isinstance(weight, Schedule):
+        return weight(progress)
+    return float(weight) if isinstance(weight, float | int) else weight
 
 
 def checked_weight(name: str, given: Weight, most: float = math.inf) -> Weight:

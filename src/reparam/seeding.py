@@ -47,3 +47,10 @@ def seeded(seed: int) -> Iterator[None]:
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         yield
+
+
+@contextmanager
+def unmoved() -> Iterator[None]:
+    """torch's global generators are after the block where they were before it."""
+    with torch.random.fork_rng():
+        yield

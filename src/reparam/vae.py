@@ -34,11 +34,14 @@ class Draw:
 
     ``log_shares`` (K, B) are the logarithms of the shares with which the samples stand for q: ``mean`` and
     ``log_mean_exp`` weigh by them, and so does everything that reads a draw. None stands for 1/K each. Where all values
-    of a discrete z are listed with their probabilities, means are expectations. ``contexts`` (B, ...) are those of the
-    data, for penalties that compare z with them.
+    of a discrete z are listed with their probabilities, means are expectations. ``likelihood`` and ``contexts``
+    (B, ...) are what log_px was made by. ``dream`` is a draw from the model itself, (1, B, D), for those objectives
+    that ask for one.
 
     Values are always those at z. Where a relaxation of z carries gradients, it carries nothing else.
     """
+
+    dream: Draw | None = None
 
     def __init__(
         self,
@@ -49,10 +52,11 @@ class Draw:
         log_pz: Tensor | None = None,
         log_qz: Tensor | None = None,
         log_shares: Tensor | None = None,
+        likelihood: nn.Module | None = None,
         contexts: tuple[Tensor, ...] = (),
     ) -> None:
         self.q, self.p, self.z, self.log_px = q, p, z, log_px
-        self.log_shares, self.contexts = log_shares, contexts
+        self.log_shares, self._likelihood, self.contexts = log_shares, likelihood, contexts
         if log_pz is not None:
             self.log_pz = log_pz
         if log_qz is not None:
@@ -60,6 +64,22 @@ class Draw:
 
     def __iter__(self) -> Iterator[Distribution | Tensor]:
         return iter((self.q, self.p, self.z, self.log_px, self.log_pz, self.log_qz))
+
+    @property
+    def likelihood(self) -> nn.Module:
+        """The module p(x|z) that the draw was made by.
+
+        Raises:
+            InputError: for a draw that was made by hand, without one.
+        """
+        if self._likelihood is None:
+            raise InputError("this draw does not know its likelihood: make it by the VAE, or give it likelihood=")
+        return self._likelihood
+
+    def decode(self, z: Tensor) -> Distribution:
+        """p(x|z) at other samples z (K, B, D), by the same likelihood and contexts."""
+        p_x: Distribution = self.likelihood(z, *(t.expand(z.shape[0], *t.shape) for t in self.contexts))
+        return p_x
 
     @cached_property
     def log_pz(self) -> Tensor:
@@ -156,19 +176,20 @@ class VAE(nn.Module):
         self.register_state_dict_post_hook(_once)
         self.register_load_state_dict_pre_hook(_everywhere)
 
-    def forward(self, x: Tensor, *c: Tensor, k: int = 1, check: bool = True) -> Draw:
+    def forward(self, x: Tensor, *c: Tensor, k: int = 1, check: bool = True, seen: Tensor | None = None) -> Draw:
         """K reparameterized samples of z for each datum, and everything known about them.
 
         A posterior may draw in its own way (``draws(k)`` of its distribution): discrete ones may list all values.
         Shapes: x (B, *event), contexts (B, ...); the draw holds z (K, B, D). ``check=False`` spares the look at the
-        support, for loops that have checked their data once.
+        support, for loops that have checked their data once. ``seen`` is what the encoder reads in place of x, such as
+        a corrupted copy: the likelihood scores x all the same, and log_qz is that of q(z|seen).
 
         Raises:
             InputError: if x has another shape than the likelihood's, or values outside its support; if the posterior
                 lives elsewhere than the prior (a sphere, a simplex, positive numbers, bits, one-hot codes, all real
                 ones).
         """
-        q = self.posterior(x, *c)
+        q = self.posterior(x if seen is None else seen, *c)
         samples = own_draws(q, k) or Samples(q.rsample((k,)) if q.has_rsample else q.sample((k,)))
         return self.at(samples, x, *c, q=q, check=check)
 
@@ -189,7 +210,23 @@ class VAE(nn.Module):
             with torch.no_grad():
                 there = self.likelihood(z, *given).log_prob(x)
             log_px = there + (log_px - log_px.detach())
-        return Draw(q, p, z, log_px, log_qz=log_qz, log_shares=log_shares, contexts=c)
+        return Draw(
+            q, p, z, log_px, log_qz=log_qz, log_shares=log_shares, likelihood=self.likelihood, contexts=c
+        )  # fmt: skip
+
+    def dream(self, n: int, *c: Tensor) -> Draw:
+        """n pairs (z, x) from the model, one for each row of the contexts, and the posterior's densities of them.
+
+        The draw has z (1, n, D) and q = q(z|x) at the x drawn. Gradients pass through q alone: prior, likelihood and
+        what they drew count as given.
+        """
+        with torch.no_grad():
+            p = self.prior(*c)
+            z = p.sample((n,)) if p.batch_shape == () else p.sample()
+            p_x = self.likelihood(z, *c)
+            x = p_x.sample()
+            z, log_px = z.unsqueeze(0), p_x.log_prob(x).unsqueeze(0)
+        return Draw(self.posterior(x, *c), p, z, log_px, likelihood=self.likelihood, contexts=c)
 
     def absorb(self, draw: Draw) -> None:
         """Let the posterior take from a training step what no gradient brings, such as the means of a codebook.

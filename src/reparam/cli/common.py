@@ -9,6 +9,7 @@ import torch
 
 from reparam.cli.options import RowsOptions
 from reparam.data import Dataset, Schema, read
+from reparam.data.frame_files import read_frame
 from reparam.errors import InputError, RunFolderError
 from reparam.run import Run, open_run
 from reparam.train import keep_freed_memory
@@ -46,6 +47,8 @@ def opened_with_data(options: RowsOptions) -> tuple[Run, Schema, Dataset]:
 
 def dataset(schema: Schema, path: str, labels: str | None, binarize: str | None) -> Dataset:
     """The data of a file in the units of the schema, with the contexts that it names."""
+    if schema.table is not None:
+        return schema.table.dataset(read_frame(path))
     return schema.dataset(read(path, labels, [c.name for c in schema.contexts or ()]), binarize)
 
 

@@ -11,11 +11,11 @@ import torch
 from reparam.cli.common import prepare, say
 from reparam.cli.evaluate import measure, table
 from reparam.cli.options import DemoOptions, TrainOptions
-from reparam.cli.train import build, clear, finish, resolve, threads_for
+from reparam.cli.train import build, clear, finish, resolve
 from reparam.data import read
 from reparam.errors import InputError
 from reparam.run import CONFIG
-from reparam.train import fit
+from reparam.train import fit, threads_for
 
 
 def demo(options: DemoOptions) -> int:
@@ -42,7 +42,7 @@ def demo(options: DemoOptions) -> int:
     plan = replace(plan, threads=threads_for(vae, plan.batch_size))
     torch.set_num_threads(plan.threads or 1)
     history = fit(
-        vae, rest, objective=objective, epochs=plan.epochs, batch_size=plan.batch_size, lr=plan.lr,
+        vae, rest, objective=objective, epochs=plan.epochs or 0, batch_size=plan.batch_size, lr=plan.lr,
         seed=plan.seed, validation=plan.validation, patience=plan.patience, out=folder, schema=schema,
         config={"options": asdict(plan)}, progress=True,
         on_start=lambda: clear(folder),

@@ -27,6 +27,8 @@ def doctor(options: DoctorOptions) -> int:
     seed = check_seed(options.seed)
     betas = _betas(options)
     run, schema = opened(options.run)
+    if schema.table is not None:
+        raise InputError("the doctor examines models of whole arrays, not yet of a mixed table: use evaluate or score")
     page = _page(options)
     held, train = _data(options, run, schema)
     table = run.config.get("train") or {}

@@ -8,10 +8,12 @@ import time
 from typing import Any
 
 from reparam import seeding
-from reparam.cli.common import check_seed, opened_with_data, prepare, say, writable
+from reparam.cli import tables
+from reparam.cli.common import check_seed, opened, opened_with_data, prepare, say, writable
 from reparam.cli.options import EvaluateOptions, ScoreOptions
 from reparam.cli.output import TABLES, write_columns
 from reparam.data import Dataset, Schema
+from reparam.data.streams import is_large
 from reparam.distributions import element_support
 from reparam.evaluate import (
     Estimate,
@@ -35,7 +37,8 @@ def evaluate(options: EvaluateOptions) -> int:
     """``reparam evaluate``."""
     prepare(options.threads)
     run, schema, data = opened_with_data(options)
-    numbers = measure(run.vae, data, schema, options.k, options.method, check_seed(options.seed))
+    seed = check_seed(options.seed)
+    numbers = measure(run.vae, data, schema, options.k, options.method, seed, options.refine)
     if options.json:
         print(json.dumps({name: _plain(value) for name, value in numbers.items()}))
     else:
@@ -47,29 +50,38 @@ def score(options: ScoreOptions) -> int:
     """``reparam score``."""
     prepare()
     path = writable(options.out, TABLES)
-    run, _, data = opened_with_data(options)
-    estimate = likelihood_of(run.vae, data, options.k, options.method, check_seed(options.seed))
-    write_columns(path, {"log_likelihood": estimate.per_datum.numpy(), "ess": estimate.ess.numpy()})
-    say(f"log p(x) of {len(data)} rows in {path}: mean {estimate.value:.3f} nats")
+    if is_large(options.data) and (run := opened(options.run)[0]).schema and run.schema.table is not None:
+        writable(options.out, tables.FRAMES)
+        model = tables.mixed(run, run.schema).set_params(k=options.k or 500, random_state=check_seed(options.seed))
+        rows = tables.by_pieces(options.data, path, lambda t: tables.scores(model, t))
+        say(f"log p(x) of {rows} rows in {path}")
+        return 0
+    run, schema, data = opened_with_data(options)
+    estimate = likelihood_of(run.vae, data, options.k, options.method, check_seed(options.seed), options.refine)
+    scores = (estimate.per_datum + schema.row_units(data)).numpy()
+    write_columns(path, {"log_likelihood": scores, "ess": estimate.ess.numpy()})
+    say(f"log p(x) of {len(data)} rows in {path}: mean {scores.mean():.3f} nats")
     return 0
 
 
-def likelihood_of(vae: VAE, data: Dataset, k: int | None, method: str, seed: int) -> Estimate:
+def likelihood_of(vae: VAE, data: Dataset, k: int | None, method: str, seed: int, refine: int = 0) -> Estimate:
     """The log-likelihood by the method asked for, with progress."""
     if method == "auto":
         method = "prior" if isinstance(vae.posterior, Point) else "importance"
     with Progress(len(data), "rows") as bar:
-        return log_likelihood(vae, data, k, method, seed, progress=lambda done, _: bar.update(done))
+        return log_likelihood(vae, data, k, method, seed, progress=lambda done, _: bar.update(done), refine=refine)
 
 
-def measure(vae: VAE, data: Dataset, schema: Schema, k: int | None, method: str, seed: int) -> dict[str, Any]:
+def measure(
+    vae: VAE, data: Dataset, schema: Schema, k: int | None, method: str, seed: int, refine: int = 0
+) -> dict[str, Any]:
     """The numbers of an evaluation, under the names of ``reparam evaluate --json``; None where one does not exist."""
     started = time.monotonic()
     numbers: dict[str, Any] = dict.fromkeys(("elbo", "elbo_stderr", "reconstruction", "kl"))
     if isinstance(vae.posterior, Point):
         numbers["reconstruction"] = objective_value(vae, data, Reconstruction(), seed)["reconstruction"]
     else:
-        terms = elbo_terms(vae, data, min(k or 1, _ELBO_K), seed)
+        terms = elbo_terms(vae, data, min(k or 1, _ELBO_K), seed, refine=refine)
         numbers = {
             "elbo": terms.elbo.value,
             "elbo_stderr": terms.elbo.stderr,
@@ -78,15 +90,21 @@ def measure(vae: VAE, data: Dataset, schema: Schema, k: int | None, method: str,
         }
         if layers := kl_per_layer(vae, data, min(k or 1, _ELBO_K), seed):
             numbers["kl_layers"] = [layer.value for layer in layers]
-    likelihood = likelihood_of(vae, data, k, method, seed)
+    likelihood = likelihood_of(vae, data, k, method, seed, refine)
     units = 0.0 if _is_discrete(vae, data) else schema.log_units()
+    rows = Estimate.of(likelihood.per_datum + (own := schema.row_units(data)), likelihood.k, likelihood.method)
+    if schema.table is not None:  # densities per unit of the columns
+        for name in ("elbo", "reconstruction"):
+            numbers[name] = None if numbers[name] is None else numbers[name] + float(own.mean())
+        numbers["elbo_stderr"] = None
     return numbers | {
-        "log_likelihood": likelihood.value,
-        "stderr": likelihood.stderr,
+        "log_likelihood": rows.value,
+        "stderr": rows.stderr,
         "method": likelihood.method,
         "k": likelihood.k,
+        **({"refine": refine} if refine else {}),
         "ess": float(likelihood.ess.mean()),
-        "bits_per_dim": bits_per_dim(likelihood.value, data.event_shape, units),
+        "bits_per_dim": bits_per_dim(rows.value, data.event_shape, units),
         "active_units": active_units(posterior_means(vae, data, seed)),
         "latent_dim": latent_dim(vae, data),
         "n": len(data),
@@ -114,6 +132,7 @@ def _plain(value: Any) -> Any:
 def _method_words(numbers: dict[str, Any]) -> str:
     names = {"ais": "annealed importance sampling", "exact": "exact", "prior": "Monte Carlo from the prior"}
     name = names.get(numbers["method"], f"{numbers['method']} sampling")
+    name += f" from q refined by {numbers['refine']} steps" if numbers.get("refine") else ""
     return name if numbers["method"] == "exact" else f"{name}, k = {numbers['k']}"
 
 

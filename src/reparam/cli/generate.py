@@ -6,10 +6,11 @@ import torch
 from torch import Tensor
 
 from reparam import seeding
+from reparam.cli import tables
 from reparam.cli.common import check_seed, opened, opened_with_data, prepare, say, writable
 from reparam.cli.options import DecodeOptions, EncodeOptions, ReconstructOptions, SampleOptions
 from reparam.cli.output import PICTURES, TABLES, check_picture, write_array, write_data
-from reparam.data import read
+from reparam.data import Schema, read
 from reparam.errors import InputError
 from reparam.evaluate import encode as posterior_means
 from reparam.vae import VAE, reference
@@ -22,9 +23,11 @@ def sample(options: SampleOptions) -> int:
     prepare()
     path = writable(options.out, PICTURES)
     run, schema = opened(options.run)
-    check_picture(path, schema)
     if options.n < 1:
         raise InputError(f"-n must be at least 1, not {options.n}")
+    if schema.table is not None:
+        return tables.sample(options, run, schema)
+    check_picture(path, schema)
     sizes = [min(_ROWS, options.n - i) for i in range(0, options.n, _ROWS)]
     contexts = [_given(run.vae, schema.given(options.given, n)) for n in sizes]
     with seeding.seeded(check_seed(options.seed)):
@@ -51,6 +54,7 @@ def decode(options: DecodeOptions) -> int:
     path = writable(options.out, PICTURES)
     run, schema = opened(options.run)
     check_picture(path, schema)
+    _refuse_tables(schema)
     latents = read(options.latents).x
     dim = run.vae.prior(*_given(run.vae, schema.given(options.given, 1))).event_shape[-1]
     if latents.ndim != 2 or latents.shape[1] != dim or latents.dtype.kind not in "biuf":
@@ -75,6 +79,7 @@ def reconstruct(options: ReconstructOptions) -> int:
     path = writable(options.out, PICTURES)
     run, schema, data = opened_with_data(options)
     check_picture(path, schema)
+    _refuse_tables(schema)
     own = data.contexts_of(slice(None), reference(run.vae))
     c = own if options.given is None else _given(run.vae, schema.given(options.given, len(data)))
     z = posterior_means(run.vae, data, check_seed(options.seed))
@@ -82,6 +87,11 @@ def reconstruct(options: ReconstructOptions) -> int:
     write_data(path, schema.restore(torch.cat(parts)), schema)
     say(f"{len(data)} reconstructions in {path}")
     return 0
+
+
+def _refuse_tables(schema: Schema) -> None:
+    if schema.table is not None:
+        raise InputError("a mean of categories is none: for mixed tables use sample --given, or impute")
 
 
 def _given(vae: VAE, contexts: tuple[Tensor, ...]) -> tuple[Tensor, ...]:

@@ -25,7 +25,9 @@ _LIKELIHOOD = (  # data.schema.LIKELIHOODS, which would import numpy and torch f
     "discretized_logistic_mixture, gaussian, laplace, student_t, log_normal, beta, poisson, negative_binomial, "
     "zero_inflated_poisson, zero_inflated_negative_binomial, multinomial, categorical or ordinal"
 )
-_GIVEN = "the contexts of a conditional model: batch=a,dose=0.5"
+_GIVEN = (
+    "the contexts of a conditional model: batch=a,dose=0.5; of a table, conditions: sex=F,age=30..40,city=Lyon|Bonn"
+)
 _SEED = "decides all randomness: 0 to 2**32 - 1"
 _OUT = "where to: .npy .npz .csv .parquet"
 _OUT_PICTURE = _OUT + ", or .png for a grid of images"
@@ -51,6 +53,14 @@ class TrainOptions:
         None, "grey values to 0 and 1: dynamic (a fresh draw at each visit) or threshold", group="data"
     )
     pixel_max: float | None = option(None, "the value of white, where grey values are whole numbers", group="data")
+
+    table: bool = option(
+        False, "train on a table as it is, each column of its kind; always so where it has text or holes", group="data"
+    )
+    schema: str | None = option(None, "what a table's columns hold, a corrected file of reparam schema", group="data")
+    informative: bool = option(
+        False, "of a table with holes: which cells are missing tells of them, and is modelled", group="data"
+    )
 
     likelihood: str = option("auto", _LIKELIHOOD, group=_LIKELIHOODS)
     scale: str = option(
@@ -99,9 +109,23 @@ class TrainOptions:
     k: int | None = option(None, "samples of z in the objective: 1, or 5 for iwae, unless given", group="objective")
     beta: float = option(1.0, "the weight of the KL in elbo; at 1 it is the evidence lower bound", group="objective")
 
-    epochs: int = option(50, "passes over the data, at most", group="training")
+    epochs: int | None = option(
+        None, "passes over the data, at most: 50 unless given, or about 4000 steps for a table", group="training"
+    )
     batch_size: int = option(128, "rows in a step", group="training")
-    lr: float = option(1e-3, "learning rate of Adam", group="training")
+    lr: float = option(1e-3, "learning rate", group="training")
+    optimizer: str = option("adam", "adam, adamw, adamax, nadam, radam, rmsprop, adagrad or sgd", group="training")
+    clip: float | None = option(None, "the largest norm of the gradient; unlimited unless given", group="training")
+    accumulate: int = option(1, "batches for one step, taken one after the other", group="training")
+    ema: float | None = option(
+        None, "decay of an average of the weights, such as 0.999, to be validated and kept", group="training"
+    )
+    compile: str = option(
+        "auto", "auto (where the run is long enough), true or false: one compiled graph for a step", group="training"
+    )
+    precision: str = option(
+        "auto", "of matrix products: auto, float32, bfloat16 (where hardware has it) or float64", group="training"
+    )
     validation: float = option(
         0.05, "share of the rows held out to choose the best epoch; 0 holds out none", group="training"
     )
@@ -141,6 +165,7 @@ class RowsOptions(_Drawn):
 class _Scored(RowsOptions):
     k: int | None = option(None, "samples of z for each row: 5000 unless given, or 16 chains for ais")
     method: str = option("auto", "importance, mixture, prior, ais or exact; auto is importance, or prior for point")
+    refine: int = option(0, "steps by which q(z|x) of each row is improved before it proposes samples")
 
 
 @dataclass(kw_only=True)
@@ -200,6 +225,28 @@ class ScoreOptions(_Scored):
     out: str = required("where to: .npy (scores alone) .npz .csv .parquet")
 
 
+@dataclass(kw_only=True)
+class ImputeOptions(_Drawn):
+    """Fill the holes of a table: by means and most probable categories, or by several draws."""
+
+    data: str = required("a table: .csv .tsv .parquet", positional=True)
+    out: str = required("where to: .csv .tsv .parquet")
+    m: int | None = option(None, "multiple imputations: so many draws of each missing cell", short="-m")
+    k: int = option(500, "samples of z for each row")
+    intervals: bool = option(False, "write each missing cell with its interval or probability instead of the table")
+
+
+@dataclass(kw_only=True)
+class SchemaOptions:
+    """Say what the columns of a table hold, as train would take them."""
+
+    data: str = required("a table: .csv .tsv .parquet", positional=True)
+    out: str | None = option(None, "a .json file, to be corrected and given to train --schema")
+    group: str | None = option(None, "a column that is a condition, such as a batch or a site")
+    informative: bool = option(False, "which cells are missing tells of them")
+    json: bool = option(False, "print JSON")
+
+
 @dataclass
 class RecipesOptions:
     """List the models of papers that train --recipe NAME takes, one line each."""
@@ -250,6 +297,18 @@ class ExploreOptions(_Run):
     threads: int | None = option(None, "threads of torch; all cores unless given")
 
 
+@dataclass
+class BenchOptions:
+    """Time the library on this machine, beside loops written by hand and other libraries that are installed."""
+
+    json: bool = option(False, "print one JSON object")
+    quick: bool = option(False, "one case and two rounds: whether it runs, not how fast")
+    cases: str | None = option(None, "mlp-128, mlp-1024, conv-28, conv-64, iwae-50, importance; all unless given")
+    rounds: int | None = option(None, "alternating rounds of which medians are taken: 7, or 2 if quick")
+    form: str | None = option(None, "one form in this process: eager-float32, compiled-bfloat16, ...")
+    threads: int | None = option(None, "threads of torch; all cores unless given")
+
+
 # command: (its options, the module of its work)
 COMMANDS: dict[str, tuple[type, str]] = {
     "demo": (DemoOptions, "reparam.cli.demo"),
@@ -264,4 +323,7 @@ COMMANDS: dict[str, tuple[type, str]] = {
     "decode": (DecodeOptions, "reparam.cli.generate"),
     "reconstruct": (ReconstructOptions, "reparam.cli.generate"),
     "score": (ScoreOptions, "reparam.cli.evaluate"),
+    "bench": (BenchOptions, "reparam.cli.bench"),
+    "impute": (ImputeOptions, "reparam.cli.tables"),
+    "schema": (SchemaOptions, "reparam.cli.tables"),
 }

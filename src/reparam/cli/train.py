@@ -13,20 +13,20 @@ import torch
 from torch import Tensor
 
 from reparam import recipes, seeding
+from reparam.cli import tables
 from reparam.cli.common import check_seed, prepare, say
 from reparam.cli.evaluate import measure
 from reparam.cli.options import ResumeOptions, TrainOptions
 from reparam.data import Dataset, Schema, Source, infer, read
+from reparam.data.table import with_values
 from reparam.errors import InputError, RunFolderError, nearest
-from reparam.objectives import ELBO, IWAE, Objective, Reconstruction
 from reparam.recipes import Recipe
 from reparam.report import write_report
 from reparam.run import CONFIG, FolderLock, read_config
-from reparam.train import History, checkpoint, fit
+from reparam.train import History, checkpoint, fit, threads_for
 from reparam.train.checks import split
 from reparam.vae import VAE
 
-OBJECTIVES = ("elbo", "iwae", "reconstruction")
 _OWN_FILES = (
     "config.toml", "model.safetensors", "schema.json", "history.jsonl", "environment.json", "report.html",
     "doctor.html",
@@ -34,9 +34,7 @@ _OWN_FILES = (
 _OWN_FOLDERS = ("checkpoints", "figures")
 # The report's likelihood comes from a few held-out rows, so that it costs seconds; `evaluate` is for all of them.
 _REPORT_ROWS, _REPORT_K = 1000, 200
-_SCALED = (*recipes.STANDARDIZED, "log_normal", "discretized_logistic")
-_DISPERSED = ("negative_binomial", "zero_inflated_negative_binomial")
-_SMALL_STEP = 1 << 24  # multiplications and additions of a step, forward, below which one thread is about as fast
+_EPOCHS = 50
 
 
 def train(options: TrainOptions) -> int:
@@ -44,7 +42,9 @@ def train(options: TrainOptions) -> int:
     prepare(options.threads)
     folder = Path(options.out)
     _refuse_folder(folder, options.overwrite)
-    source = read(options.data, options.labels, context_names(options))
+    source = _array(options)
+    if source is None:
+        return _train_table(options, folder)
     plan, schema, notes = resolve(options, source)
 
     def accept() -> None:
@@ -76,7 +76,40 @@ def resume(options: ResumeOptions) -> int:
         say("the run has no checkpoint yet: it starts from the beginning")
     if options.epochs is not None:
         plan = replace(plan, epochs=options.epochs)
+    if plan.table:
+        return _train_table(plan, Path(options.run), resume=True)
     return _train(plan, read(plan.data, plan.labels, context_names(plan)), schema, Path(options.run), resume=True)
+
+
+def _array(options: TrainOptions) -> Source | None:
+    """The data as numbers, or None for a table that is to be taken as it is: when asked, or where it has text or holes.
+
+    Raises:
+        InputError: as the readers do, where the options are of numbers.
+    """
+    if options.table or options.schema is not None or options.informative:
+        return None
+    try:
+        return read(options.data, options.labels, context_names(options))
+    except InputError:
+        if tables.takes(options):
+            return None
+        raise
+
+
+def _train_table(options: TrainOptions, folder: Path, resume: bool = False) -> int:
+    """Train on a mixed table."""
+    plan, table, frame = tables.resumed(options, folder) if resume else tables.plan_of(options)
+    data = table.dataset(frame)
+
+    def accept() -> None:
+        if plan.overwrite and folder.exists() and not resume:
+            with FolderLock(folder):
+                clear(folder)
+        say(table.words())
+
+    model = tables.fitted(plan, table, data, folder, resume, accept)
+    return _finish(plan, model.vae_, with_values(data), model.history_, Schema.of_table(table), folder)
 
 
 def context_names(options: TrainOptions) -> list[str]:
@@ -90,19 +123,11 @@ def resolve(options: TrainOptions, source: Source) -> tuple[TrainOptions, Schema
     options = replace(options, **chosen)
     posterior, prior = _latents(options)
     schema, likelihood, notes = infer(source, options.likelihood, options.binarize, options.pixel_max)
-    objective = options.objective
-    if options.recipe is not None:
-        objective = options.recipe
-    elif objective == "auto":
-        objective = "reconstruction" if posterior == "point" else "elbo"
-    elif objective not in OBJECTIVES:
-        raise InputError(f"unknown objective {objective!r}: {nearest(objective, ('auto', *OBJECTIVES))}")
-    if options.beta != 1.0 and objective != "elbo" and options.recipe is None:
-        raise InputError(f"beta weighs the KL of elbo; the objective {objective} has none")
+    objective = options.recipe or recipes.objective_name(options.objective, posterior, options.beta)
     if not 0 <= options.validation < 1:
         raise InputError(f"validation must be 0 or a share of the rows below 1, not {options.validation:g}")
-    scale = _second(options.scale, likelihood, "scale", _SCALED, schema)
-    dispersion = _second(options.dispersion, likelihood, "dispersion", _DISPERSED, schema)
+    scale = _second(options.scale, likelihood, "scale", recipes.SCALED, schema)
+    dispersion = _second(options.dispersion, likelihood, "dispersion", recipes.DISPERSED, schema)
     if options.network != "mlp" and options.hidden is not None:
         raise InputError(f"--hidden is for the network mlp; {options.network} takes --channels")
     if options.network == "mlp" and options.channels is not None:
@@ -121,10 +146,11 @@ def resolve(options: TrainOptions, source: Source) -> tuple[TrainOptions, Schema
         dispersion=dispersion,
         hidden=options.hidden if options.hidden is not None or options.network != "mlp" else [400],
         channels=options.channels if options.channels is not None or options.network == "mlp" else [32, 64],
-        k=options.k if options.k is not None else 5 if objective == "iwae" else 1,
+        k=options.k if options.k is not None else recipes.samples_of(objective),
         binarize=schema.binarize,
         pixel_max=schema.pixel_max,
         seed=check_seed(options.seed),
+        epochs=_EPOCHS if options.epochs is None else options.epochs,
     )
     return plan, schema, notes
 
@@ -144,13 +170,9 @@ def _check_recipe(options: TrainOptions) -> dict[str, Any]:
         return {}
     if options.recipe not in recipes.RECIPES:
         raise InputError(f"unknown recipe {options.recipe!r}: {nearest(str(options.recipe), recipes.RECIPES)}")
-    if (options.objective, options.k, options.beta) != ("auto", None, 1.0):
-        raise InputError(f"the recipe {options.recipe} brings its own objective: leave out --objective, --k and --beta")
-    chosen = recipes.CHOICES.get(options.recipe, {})
-    for name, value in chosen.items():
-        if getattr(options, name) not in ("auto", value):
-            raise InputError(f"the recipe {options.recipe} brings the {name} {value}: leave out --{name}")
-    return chosen
+    own = (options.objective, options.k, options.beta) != ("auto", None, 1.0)
+    given = {n: None if (v := getattr(options, n)) == "auto" else v for n in ("posterior", "prior", "likelihood")}
+    return dict(recipes.recipe_choices(options.recipe, own, given, "--"))
 
 
 def _latents(options: TrainOptions) -> tuple[str, str]:
@@ -176,7 +198,7 @@ def build(plan: TrainOptions, data: Dataset) -> Recipe:
     """The model of these options, with weights that the seed decides, and its objective."""
     if len(data) < 2:
         raise InputError("training needs at least 2 rows; the data have 1")
-    details = _details(plan, data) | _given(plan)
+    details = recipes.data_options(plan.likelihood, data, _scale(plan.scale), _scale(plan.dispersion)) | _given(plan)
     details |= {
         "likelihood": plan.likelihood, "posterior": plan.posterior, "network": plan.network,
         "hidden": plan.hidden or [], "channels": plan.channels or [], "activation": plan.activation,
@@ -192,24 +214,8 @@ def build(plan: TrainOptions, data: Dataset) -> Recipe:
         if plan.recipe is not None:
             details = {n: v for n, v in details.items() if n not in recipes.CHOICES.get(plan.recipe, {})}
             return recipes.RECIPES[plan.recipe](data.event_shape, plan.latent_dim, **details)
-        return Recipe(recipes.vae(data.event_shape, plan.latent_dim, **details), objective_of(plan))
-
-
-def _details(plan: TrainOptions, data: Dataset) -> dict[str, Any]:
-    """What the likelihood takes from the data: where it starts, their units, and the number of classes or levels."""
-    details: dict[str, Any] = {}
-    if plan.likelihood in _SCALED:
-        details["scale"] = _scale(plan.scale)
-    if plan.likelihood in recipes.STANDARDIZED and data.pixel_max is None:
-        return details | _standardisation(data.x, details["scale"])
-    if plan.likelihood in ("categorical", "ordinal"):
-        details["classes"] = max(2, int(data.x.max()) + 1)
-    if plan.likelihood.startswith("discretized_logistic") and data.pixel_max:
-        details["levels"] = round(data.pixel_max) + 1
-    if plan.likelihood in _DISPERSED:
-        auto = "elementwise" if len(data.event_shape) == 1 else "shared"  # in runs made before there was a choice
-        details["dispersion"] = auto if plan.dispersion == "auto" else _scale(plan.dispersion)
-    return details | {"mean": _mean(data.x) / (data.pixel_max or 1.0)}
+        objective = recipes.objective_of(plan.objective, plan.k, plan.beta)
+        return Recipe(recipes.vae(data.event_shape, plan.latent_dim, **details), objective)
 
 
 def _pseudo_inputs(plan: TrainOptions, data: Dataset) -> Tensor:
@@ -228,34 +234,13 @@ def _scale(text: str) -> float | str:
         return text
 
 
-def _mean(x: Tensor, rows: int = 8192) -> Tensor:
-    return torch.stack([part.double().sum(0) for part in x.split(rows)]).sum(0).float() / len(x)
-
-
-def _standardisation(x: Tensor, scale: float | str) -> dict[str, Any]:
-    """Mean and standard deviation: of each column of a table, of all elements of an image. Constants keep scale 1."""
-    y = x.double()
-    dims = (0,) if x.dim() == 2 else tuple(range(x.dim()))
-    loc, spread = y.mean(dims), y.std(dims)
-    spread = torch.where(spread > 1e-12 * (1 + loc.abs()), spread, 1.0)
-    more = {"scale": (scale / spread).float()} if isinstance(scale, float) else {}  # a number is in the data's units
-    return {"loc": loc.float(), "spread": spread.float(), **more}
-
-
-def threads_for(vae: VAE, batch_size: int) -> int:
-    """One thread for a step so small that threads would mostly wait for each other, else all: never by timing, so that
-    the same command gives the same bits.
-    """
-    work = batch_size * sum(p.numel() for p in vae.parameters())
-    return 1 if work < _SMALL_STEP else torch.get_num_threads()
-
-
-def objective_of(plan: TrainOptions) -> Objective:
-    """The objective of these options."""
-    k = 1 if plan.k is None else plan.k
-    return {"elbo": lambda: ELBO(k, plan.beta), "iwae": lambda: IWAE(k), "reconstruction": lambda: Reconstruction(k)}[
-        plan.objective
-    ]()
+def compile_of(text: str) -> str | bool:
+    """What ``--compile`` says."""
+    choices: dict[str, str | bool] = {"auto": "auto", "true": True, "false": False}
+    found = choices.get(text.lower())
+    if found is None:
+        raise InputError(f"--compile is auto, true or false, not {text!r}")
+    return found
 
 
 def _train(
@@ -272,15 +257,21 @@ def _train(
     torch.set_num_threads(plan.threads or 1)
     share = plan.validation or None
     history = fit(
-        vae, data, objective=objective, epochs=plan.epochs, batch_size=plan.batch_size, lr=plan.lr, seed=plan.seed,
-        validation=share, patience=plan.patience if share else None, out=folder, resume=resume, schema=schema,
-        config={"options": asdict(plan)}, progress=True, on_start=on_start, retries=plan.retries,
-        checkpoint_seconds=plan.checkpoint_seconds,
+        vae, data, objective=objective, epochs=plan.epochs or 0, batch_size=plan.batch_size, lr=plan.lr, seed=plan.seed,
+        validation=share, patience=plan.patience if share else None, compile=compile_of(plan.compile),
+        precision=plan.precision, optimizer=plan.optimizer, clip=plan.clip, accumulate=plan.accumulate, ema=plan.ema,
+        out=folder, resume=resume, schema=schema, config={"options": asdict(plan)}, progress=True, on_start=on_start,
+        retries=plan.retries, checkpoint_seconds=plan.checkpoint_seconds,
     )  # fmt: skip
+    return _finish(plan, vae, data, history, schema, folder)
+
+
+def _finish(plan: TrainOptions, vae: VAE, data: Dataset, history: History, schema: Schema, folder: Path) -> int:
+    """The report of a run that came to its end; the exit status."""
     if history.stopped == "interrupted":
         say(f"interrupted; {folder} holds the best weights so far; go on with: reparam resume {folder}")
         return 130
-    held = split(data, share, plan.seed)[1] or data
+    held = split(data, plan.validation or None, plan.seed)[1] or data
     evaluation = measure(vae, held[:_REPORT_ROWS], schema, _REPORT_K, "auto", plan.seed)
     finish(folder, vae, held, history, schema, {**evaluation, "data": _held_words(plan, len(held))})
     say(f"next: reparam evaluate {folder} TEST_DATA")

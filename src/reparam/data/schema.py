@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from torch import Tensor
 from reparam.data.context import Context, fault, given, joined
 from reparam.data.dataset import BINARIZE, Dataset
 from reparam.data.readers import Source
+from reparam.data.table import TableSchema
 from reparam.errors import InputError, RunFolderError, nearest
 
 FORMAT = 1
@@ -24,7 +25,8 @@ class Schema:
     """The shape, dtype and units of one datum.
 
     ``pixel_max`` is the value that becomes 1; ``binarize`` how grey values become 0 and 1; ``columns`` the names of
-    a table's columns; ``contexts`` what a conditional model reads beside the data.
+    a table's columns; ``contexts`` what a conditional model reads beside the data; ``table`` what the columns of a
+    mixed table hold.
     """
 
     event_shape: tuple[int, ...]
@@ -33,12 +35,18 @@ class Schema:
     binarize: str | None = None
     columns: list[str] | None = None
     contexts: list[Context] | None = None
+    table: TableSchema | None = None
 
     @staticmethod
     def of(data: Dataset) -> Schema:
         """The schema of a data set made in Python."""
         dtype = str(data.x.dtype).removeprefix("torch.").replace("bfloat16", "float32")  # numpy has none
         return Schema(data.event_shape, dtype, data.pixel_max, data.binarize, data.columns)
+
+    @staticmethod
+    def of_table(table: TableSchema) -> Schema:
+        """The schema of a mixed table: a datum is a row, in the numbers of the model."""
+        return Schema((table.width,), "float64", columns=table.names, table=table)
 
     @property
     def integers(self) -> bool:
@@ -108,9 +116,16 @@ class Schema:
         """Nats for each element from a density per model unit to one per unit of the data: minus log pixel_max."""
         return -float(np.log(self.pixel_max)) if self.pixel_max else 0.0
 
+    def row_units(self, data: Dataset) -> Tensor:
+        """Nats for each row of a mixed table from a density per model unit to one per unit of its columns, (N,)."""
+        if self.table is None:
+            return torch.zeros(len(data), dtype=torch.float64)
+        return torch.from_numpy(self.table.log_units(data.x.numpy()))
+
     def to_json(self) -> str:
         """The schema as JSON."""
-        return json.dumps({"format": FORMAT, **asdict(self)}, indent=2) + "\n"
+        table = {} if self.table is None else {"table": self.table.to_dict()}
+        return json.dumps({"format": FORMAT, **asdict(replace(self, table=None)), **table}, indent=2) + "\n"
 
     @staticmethod
     def from_json(text: str) -> Schema:
@@ -128,11 +143,12 @@ class Schema:
             raise RunFolderError("schema.json names no format: it was altered, or is not of a run")
         if version > FORMAT:
             raise RunFolderError(f"schema.json has format {version}, newer than this reparam: update reparam")
-        fault = _fault(raw)
+        table = TableSchema.from_dict(raw["table"]) if raw.get("table") is not None else None
+        fault = _fault({name: entry for name, entry in raw.items() if name != "table"})
         if fault:
             raise RunFolderError(f"schema.json is damaged: {fault}")
         contexts = [Context(**c) for c in raw["contexts"]] if raw.get("contexts") else None
-        return Schema(**{**raw, "event_shape": tuple(raw["event_shape"]), "contexts": contexts})
+        return Schema(**{**raw, "event_shape": tuple(raw["event_shape"]), "contexts": contexts, "table": table})
 
 
 def _range(dtype: np.dtype[Any]) -> tuple[float, float]:

@@ -111,7 +111,7 @@ def load_cells(path: Path) -> list[str]:
         InputError: if there are none, or more columns.
     """
     with _text_errors(path), _open_text(path) as file:
-        rows = [row for row in csv.reader(file, delimiter=_separator(path)) if row]
+        rows = [row for row in csv.reader(file, delimiter=separator(path)) if row]
     if not rows:
         raise InputError(f"{path.name} is empty")
     if max(map(len, rows)) > 1:
@@ -141,7 +141,7 @@ def _open_text(path: Path) -> io.TextIOWrapper:
     return io.TextIOWrapper(open_bytes(path), encoding="utf-8-sig", newline="")
 
 
-def _separator(path: Path) -> str:
+def separator(path: Path) -> str:
     """The one of comma, semicolon and tab that is most frequent in the first line, outside of quotes."""
     with _open_text(path) as file:
         first = re.sub(r'"[^"]*"', "", next((line for line in file if line.strip()), ""))
@@ -149,18 +149,18 @@ def _separator(path: Path) -> str:
 
 
 def _read_head(path: Path) -> _Head:
-    separator = _separator(path)
+    sep = separator(path)
     with _open_text(path) as file:
-        reader = csv.reader(file, delimiter=separator)
+        reader = csv.reader(file, delimiter=sep)
         first = next((row for row in reader if row), None)
         if first is None:
             raise InputError(f"{path.name} is empty")
         if not _are_names(first):
-            return _Head(separator, [f"column {i}" for i in range(len(first))], 0)
+            return _Head(sep, [f"column {i}" for i in range(len(first))], 0)
         skip = reader.line_num
         if not any(reader):
             raise InputError(f"{path.name} has a line of names and no rows")
-        return _Head(separator, [_one_line(name) for name in first], skip)
+        return _Head(sep, [_one_line(name) for name in first], skip)
 
 
 def _are_names(cells: list[str]) -> bool:

@@ -21,6 +21,7 @@ from reparam.distributions.discrete import (
     own_listing,
     relax,
 )
+from reparam.distributions.element_mixture import ElementMixture, GaussianMixture
 from reparam.distributions.flow import Flow
 from reparam.distributions.hierarchical import Hierarchical, kl_of_layers, layers_of, one_way, product_of_gaussians
 from reparam.distributions.joined import Joined
@@ -29,9 +30,11 @@ from reparam.distributions.logistic import DiscretizedLogistic, LogisticMixture
 from reparam.distributions.logistic_normal import LogisticNormal
 from reparam.distributions.mixture import Mixture
 from reparam.distributions.noise import centre, element_support, from_standard_normal, unwrap
+from reparam.distributions.observed import Observed, filled, log_prob_of_each
 from reparam.distributions.ordered import Ordered
 from reparam.distributions.quantized import Codewords, Quantized, code_vectors
 from reparam.distributions.sphere import SphereUniform, VonMisesFisher, sphere
+from reparam.distributions.vectors import vector
 
 __all__ = [
     "Affine",
@@ -46,7 +49,9 @@ __all__ = [
     "Delta",
     "Discrete",
     "DiscretizedLogistic",
+    "ElementMixture",
     "Flow",
+    "GaussianMixture",
     "Hierarchical",
     "Joined",
     "LogNormal",
@@ -55,6 +60,7 @@ __all__ = [
     "Mixture",
     "Multinomial",
     "NegativeBinomial",
+    "Observed",
     "OneHots",
     "Ordered",
     "OwnDraws",
@@ -72,10 +78,12 @@ __all__ = [
     "code_vectors",
     "codes_of",
     "element_support",
+    "filled",
     "from_standard_normal",
     "kl_of_layers",
     "layers_of",
     "list_values",
+    "log_prob_of_each",
     "one_way",
     "ordinal",
     "own_draws",
@@ -84,6 +92,7 @@ __all__ = [
     "relax",
     "sphere",
     "unwrap",
+    "vector",
 ]
 
 del _kl

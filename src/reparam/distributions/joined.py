@@ -55,31 +55,32 @@ class Joined(Distribution):
         """The same distribution with a larger batch shape."""
         return Joined([p.expand(batch_shape) for p in self.parts], self.columns)
 
-    def _together(self, values: Sequence[Tensor]) -> Tensor:
+    def together(self, values: Sequence[Tensor]) -> Tensor:
+        """Values of the parts, (..., columns) each, as one (..., D) with every column in its place."""
         return torch.cat(list(values), -1)[..., self.back]
 
     @property
     def mean(self) -> Tensor:
         """The means of the parts, each in its columns."""
-        return self._together([p.mean for p in self.parts])
+        return self.together([p.mean for p in self.parts])
 
     @property
     def variance(self) -> Tensor:
         """The variances of the parts, each in its columns."""
-        return self._together([p.variance for p in self.parts])
+        return self.together([p.variance for p in self.parts])
 
     @property
     def mode(self) -> Tensor:
         """The modes of the parts, each in its columns."""
-        return self._together([p.mode for p in self.parts])
+        return self.together([p.mode for p in self.parts])
 
     def sample(self, sample_shape: Any = torch.Size()) -> Tensor:
         """Samples, without gradient."""
-        return self._together([p.sample(sample_shape) for p in self.parts])
+        return self.together([p.sample(sample_shape) for p in self.parts])
 
     def rsample(self, sample_shape: Any = torch.Size()) -> Tensor:
         """Samples with gradient, if all parts have them."""
-        return self._together([p.rsample(sample_shape) for p in self.parts])
+        return self.together([p.rsample(sample_shape) for p in self.parts])
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Log density with respect to the product of the parts' own measures, in nats."""

@@ -7,10 +7,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.distributions import Distribution
 from torch.nn.functional import logsigmoid
 
 from reparam.distributions.element import Element, Levels
+from reparam.distributions.element_mixture import ElementMixture
 from reparam.distributions.quantiles import smallest_count
 
 
@@ -96,44 +96,10 @@ class DiscretizedLogistic(Element):
             return self.icdf(self._uniform(sample_shape))
 
 
-class LogisticMixture(Distribution):
-    """A mixture along the last batch dimension of its components, with log-weights that need no normalisation.
+class LogisticMixture(ElementMixture):
+    """A mixture of discretised logistics: see :class:`ElementMixture`."""
 
-    Shapes: log_weights (*batch, n); components with batch (*batch, n) and event (); event ().
-    """
-
-    arg_constraints: dict[str, Any] = {}  # noqa: RUF012 (torch's own convention)
-
-    def __init__(self, log_weights: Tensor, components: DiscretizedLogistic) -> None:
-        self.log_weights, self.components = log_weights.log_softmax(-1), components
-        super().__init__(log_weights.shape[:-1], validate_args=False)
-
-    def expand(self, batch_shape: Any, _instance: Any = None) -> LogisticMixture:
-        """The same distribution with a larger batch shape."""
-        shape = (*batch_shape, self.log_weights.shape[-1])
-        parts = DiscretizedLogistic(*(p.expand(shape) for p in self.components.parameters), **self.components.options)
-        return LogisticMixture(self.log_weights.expand(shape), parts)
-
-    @property
-    def support(self) -> Any:
-        """That of the components."""
-        return self.components.support
-
-    @property
-    def mean(self) -> Tensor:
-        """The weighted mean of the means."""
-        return (self.log_weights.exp() * self.components.mean).sum(-1)
-
-    @property
-    def variance(self) -> Tensor:
-        """Within the components, and between them."""
-        means, weights = self.components.mean, self.log_weights.exp()
-        between = (means - (weights * means).sum(-1, keepdim=True)).square()
-        return (weights * (self.components.variance + between)).sum(-1)
-
-    def cdf(self, value: Tensor) -> Tensor:
-        """P(X <= value)."""
-        return (self.log_weights.exp() * self.components.cdf(value.unsqueeze(-1))).sum(-1)
+    components: DiscretizedLogistic
 
     def icdf(self, value: Tensor) -> Tensor:
         """The smallest level at which the distribution function reaches the value."""
@@ -151,14 +117,3 @@ class LogisticMixture(Distribution):
             log_p = self.log_prob(level)
             best, highest = torch.where(log_p > highest, level, best), torch.maximum(log_p, highest)
         return best
-
-    def sample(self, sample_shape: Any = torch.Size()) -> Tensor:
-        """Samples, without gradient: of a component drawn by its weight."""
-        with torch.no_grad():
-            x = self.components.sample(sample_shape)
-            noise = -torch.empty_like(x).exponential_().log()  # Gumbel: the largest is a draw by weight
-            return x.gather(-1, (self.log_weights + noise).argmax(-1, keepdim=True)).squeeze(-1)
-
-    def log_prob(self, value: Tensor) -> Tensor:
-        """Log probability or density, in nats."""
-        return torch.logsumexp(self.log_weights + self.components.log_prob(value.unsqueeze(-1)), -1)

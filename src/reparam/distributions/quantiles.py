@@ -64,7 +64,12 @@ def smallest_count(cdf: Callable[[Tensor], Tensor], u: Tensor, shape: torch.Size
 @torch.no_grad()
 def root(increasing: Callable[[Tensor], Tensor], u: Tensor, reach: float, steps: int = 80) -> Tensor:
     """Where an increasing function of one number, defined between -reach and reach, is u."""
-    low, high = torch.full_like(u, -reach), torch.full_like(u, reach)
+    return between(increasing, u, torch.full_like(u, -reach), torch.full_like(u, reach), steps)
+
+
+@torch.no_grad()
+def between(increasing: Callable[[Tensor], Tensor], u: Tensor, low: Tensor, high: Tensor, steps: int = 80) -> Tensor:
+    """Where an increasing function is u, known to be between ``low`` and ``high``: all of one shape."""
     for _ in range(steps):
         middle = (low + high) / 2
         below = increasing(middle) < u

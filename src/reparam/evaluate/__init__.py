@@ -9,6 +9,7 @@ from reparam.evaluate.estimate import Estimate
 from reparam.evaluate.importance import Curve, bound_curve
 from reparam.evaluate.likelihood import METHODS, log_likelihood
 from reparam.evaluate.likeness import Likeness, SampleQuality, likeness, sample_quality
+from reparam.evaluate.refine import refine, refined
 
 __all__ = [
     "METHODS",
@@ -36,5 +37,7 @@ __all__ = [
     "likeness",
     "log_likelihood",
     "objective_value",
+    "refine",
+    "refined",
     "sample_quality",
 ]

@@ -13,6 +13,7 @@ from reparam.data import Dataset, as_dataset
 from reparam.distributions import Hierarchical
 from reparam.evaluate.draws import draws, evaluating
 from reparam.evaluate.estimate import Estimate
+from reparam.evaluate.refine import refined
 from reparam.objectives import Objective, require_density, sample_count
 from reparam.vae import VAE, Draw, has_density, reference
 
@@ -25,16 +26,21 @@ class Terms(NamedTuple):
     kl: Estimate
 
 
-def elbo_terms(vae: VAE, x: Any, k: int = 1, seed: int = 0, *, contexts: Sequence[Tensor] = ()) -> Terms:
+def elbo_terms(
+    vae: VAE, x: Any, k: int = 1, seed: int = 0, *, contexts: Sequence[Tensor] = (), refine: int = 0
+) -> Terms:
     """E_q[log p(x|z)] - KL(q(z|x) || p(z)) and its two terms, with k samples for each datum.
 
     The KL is exact where a closed form is registered, else estimated from the same samples. A posterior that lists its
     values (gradient="enumerate") is read so: both terms are exact, and k plays no part. ``x`` is an array
-    or tensor (N, *event), or a Dataset. The value of a row depends on the row, the seed and k alone.
+    or tensor (N, *event), or a Dataset. The value of a row depends on the row, the seed and k alone. With ``refine``,
+    q is that after so many steps of :func:`reparam.evaluate.refined`.
 
     Raises:
-        InputError: for data outside the likelihood's support, k < 1, or a posterior without density (Point).
+        InputError: for data outside the likelihood's support, k < 1, or a posterior without density (Point); what
+            ``refined`` raises.
     """
+    vae = refined(vae, refine, seed=seed) if refine else vae
     reconstruction, kl = _averages(vae, x, k, seed, contexts, lambda draw: torch.stack([draw.reconstruction, draw.kl]))
     return Terms(*(Estimate.of(t, k, "elbo") for t in (reconstruction - kl, reconstruction, kl)))
 
@@ -77,9 +83,9 @@ def _averages(
     return torch.cat(list(parts.values()), 1)
 
 
-def elbo(vae: VAE, x: Any, k: int = 1, seed: int = 0, *, contexts: Sequence[Tensor] = ()) -> Estimate:
+def elbo(vae: VAE, x: Any, k: int = 1, seed: int = 0, *, contexts: Sequence[Tensor] = (), refine: int = 0) -> Estimate:
     """The evidence lower bound: see :func:`elbo_terms`."""
-    return elbo_terms(vae, x, k, seed, contexts=contexts).elbo
+    return elbo_terms(vae, x, k, seed, contexts=contexts, refine=refine).elbo
 
 
 def objective_value(vae: VAE, data: Dataset, objective: Objective, seed: int = 0) -> dict[str, float]:

@@ -9,21 +9,28 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from reparam import seeding
 from reparam.data import as_dataset
-from reparam.evaluate.draws import batches, evaluating, rows_per_call
+from reparam.evaluate.draws import batches, evaluating, rows_per_call, sample_rows
 from reparam.shapes import Float
 from reparam.vae import VAE, reference
 
 
-def encode(vae: VAE, x: Any, seed: int = 0, *, contexts: Sequence[Tensor] = ()) -> Float[Tensor, "n d"]:
-    """The mean of q(z|x) for each row, (N, D)."""
+def encode(
+    vae: VAE, x: Any, seed: int = 0, *, contexts: Sequence[Tensor] = (), sample: bool = False
+) -> Float[Tensor, "n d"]:
+    """The mean of q(z|x) for each row, or one sample of it, which row and seed decide: (N, D)."""
     data = as_dataset(x, contexts)
-    means = []
+    codes = []
     with evaluating(vae):
         for at, rows, c in batches(data, reference(vae), rows_per_call(vae, data), seed):
             vae.check(rows, *c, columns=data.columns, first_row=at.start)
-            means.append(vae.encode(rows, *c))
-    return torch.cat(means)
+            if sample:
+                keys = seeding.row_keys(rows, seed, "encode")
+                codes.append(sample_rows(vae, vae.posterior(rows, *c), "posterior", rows, c, keys, 1)[0])
+            else:
+                codes.append(vae.encode(rows, *c))
+    return torch.cat(codes)
 
 
 def active_units(means: Float[Tensor, "n d"], threshold: float = 0.01) -> int:

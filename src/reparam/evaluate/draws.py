@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -14,6 +14,7 @@ from torch.distributions import Distribution
 from reparam import seeding
 from reparam.data import Dataset
 from reparam.distributions import Blend, from_standard_normal, own_listing
+from reparam.distributions import Samples as Listing
 from reparam.objectives import require_density
 from reparam.vae import VAE, Draw, reference
 
@@ -74,10 +75,39 @@ def draws(
     ``q`` of a draw is the proposal, so that ``log_w`` are its importance weights. ``alpha`` is the share of the prior
     in "mixture". Draws of another ``stream`` are independent. Values outside the likelihood's support are refused.
     """
+    for s in samples(vae, data, k, seed, proposal, call, whole, alpha=alpha, stream=stream, listed=listed):
+        yield s.at, vae.at(s.listing or s.z, s.x, *s.c, q=s.q, check=False)
+
+
+class Samples(NamedTuple):
+    """Samples z (s, B, D) from the proposal q for some rows x (B, *event) with their contexts."""
+
+    at: slice
+    z: Tensor
+    x: Tensor
+    c: tuple[Tensor, ...]
+    q: Distribution
+    listing: Listing | None = None  # z and more, where it is all values of a discrete latent
+
+
+def samples(
+    vae: VAE,
+    data: Dataset,
+    k: int,
+    seed: int,
+    proposal: Proposal,
+    call: int | None = None,
+    whole: bool = False,
+    *,
+    alpha: float = 0.1,
+    stream: str = "",
+    listed: bool = False,
+) -> Iterator[Samples]:
+    """What :func:`draws` evaluates."""
     like = reference(vae)
     call = rows_per_call(vae, data) if call is None else call
-    samples = k if whole else min(k, _NOISE_BLOCK, call)
-    for at, x, c in batches(data, like, max(1, call // samples), seed):
+    count_in_call = k if whole else min(k, _NOISE_BLOCK, call)
+    for at, x, c in batches(data, like, max(1, call // count_in_call), seed):
         vae.check(x, *c, columns=data.columns, first_row=at.start)
         if listed and (values := own_listing(vae.posterior(*(t[:1] for t in (x, *c))))) is not None:
             yield from _lists(vae, x, c, at.start, max(1, call // len(values.z)))
@@ -89,18 +119,18 @@ def draws(
             for block, size in _blocks(count)
         )
         for z in [torch.cat(list(parts))] if whole else parts:
-            for part in z.split(samples):
-                yield at, vae.at(part, x, *c, q=q, check=False)
+            for part in z.split(count_in_call):
+                yield Samples(at, part, x, c, q)
 
 
-def _lists(vae: VAE, x: Tensor, c: tuple[Tensor, ...], first: int, rows: int) -> Iterator[tuple[slice, Draw]]:
-    """Draws of all values of z for so many rows at a time."""
+def _lists(vae: VAE, x: Tensor, c: tuple[Tensor, ...], first: int, rows: int) -> Iterator[Samples]:
+    """All values of z for so many rows at a time."""
     for start in range(0, len(x), rows):
         part = [t[start : start + rows] for t in (x, *c)]
         q = vae.posterior(*part)
         values = own_listing(q)
         assert values is not None
-        yield slice(first + start, first + start + len(part[0])), vae.at(values, *part, q=q, check=False)
+        yield Samples(slice(first + start, first + start + len(part[0])), values.z, part[0], tuple(part[1:]), q, values)
 
 
 def _strata(

@@ -14,8 +14,9 @@ from torch import Tensor
 from reparam.data import Dataset, as_dataset
 from reparam.distributions import codes_of
 from reparam.errors import InputError
-from reparam.evaluate.draws import Proposal, draws, evaluating
+from reparam.evaluate.draws import Proposal, Samples, draws, evaluating, samples
 from reparam.evaluate.estimate import Estimate
+from reparam.evaluate.weigher import Weigher
 from reparam.evaluate.weights import Progress, collect
 from reparam.objectives import require_density, sample_count
 from reparam.shapes import Float
@@ -27,18 +28,22 @@ PROPOSALS: dict[str, Proposal] = {"importance": "posterior", "prior": "prior", "
 class Sampling:
     """log 1/k Σ p(x, z_i) / r(z_i) with z_i from a proposal r: one of :data:`PROPOSALS`."""
 
-    def __init__(self, method: str, alpha: float = 0.1) -> None:
+    def __init__(self, method: str, alpha: float = 0.1, compile: bool | str = "auto", precision: str = "auto") -> None:
         if not 0 < alpha <= 1:
             raise InputError(f"alpha, the share of samples from the prior, is above 0 and at most 1, not {alpha}")
-        self.method, self.alpha = method, alpha
+        if compile not in ("auto", True, False):
+            raise InputError(f"compile is 'auto', True or False, not {compile!r}")
+        self.method, self.alpha, self.compile, self.precision = method, alpha, compile, precision
 
     def __call__(
         self, vae: VAE, data: Dataset, k: int, seed: int, stream: str, chunk: int | None, progress: Progress | None
     ) -> Estimate:
         """The estimate for each row; the weights of a discrete z are finitely many numbers, whose tail has no shape."""
         with evaluating(vae):
-            parts = draws(vae, data, k, seed, PROPOSALS[self.method], chunk, alpha=self.alpha, stream=stream)
-            estimate = collect(_log_weights(parts), len(data), k, self.method, progress)
+            weigh = Weigher(vae, self.compile, self.precision, len(data) * k) if self.method == "importance" else None
+            parts = samples(vae, data, k, seed, PROPOSALS[self.method], chunk, alpha=self.alpha, stream=stream)
+            weights = ((s.at, _log_weight(vae, s) if weigh is None else weigh(s)) for s in parts)
+            estimate = collect(weights, len(data), k, self.method, progress)
             discrete = codes_of(vae.prior(*(c[:1].to(reference(vae).device) for c in data.contexts))) is not None
             return replace(estimate, khat=None) if discrete else estimate
 
@@ -93,6 +98,11 @@ def _grouped(log_w: Float[Tensor, "most b"], k: int) -> Float[Tensor, " b"]:
     """The mean over disjoint groups of k of the log-mean-exp within each."""
     groups = len(log_w) // k
     return (log_w[: groups * k].reshape(groups, k, -1).logsumexp(1) - math.log(k)).mean(0)
+
+
+def _log_weight(vae: VAE, s: Samples) -> Tensor:
+    require_density(s.q, "importance sampling by the posterior")
+    return vae.at(s.z, s.x, *s.c, q=s.q, check=False).log_w
 
 
 def _log_weights(parts: Iterator[tuple[slice, Draw]]) -> Iterator[tuple[slice, Tensor]]:

@@ -16,6 +16,7 @@ from reparam.evaluate.estimate import Estimate
 from reparam.evaluate.exact import Exact
 from reparam.evaluate.harmonic import Harmonic
 from reparam.evaluate.importance import Sampling
+from reparam.evaluate.refine import refined
 from reparam.evaluate.weights import Progress
 from reparam.objectives import sample_count
 from reparam.vae import VAE
@@ -43,7 +44,7 @@ def _options(make: Callable[..., Any]) -> tuple[str, ...]:
 
 
 METHODS: dict[str, Method] = {
-    "importance": Method(partial(Sampling, "importance"), (), 5000),
+    "importance": Method(partial(Sampling, "importance"), ("compile", "precision"), 5000),
     "prior": Method(partial(Sampling, "prior"), (), 5000),
     "mixture": Method(partial(Sampling, "mixture"), ("alpha",), 5000),
     "ais": Method(Annealing, _options(Annealing), 16),
@@ -63,13 +64,16 @@ def log_likelihood(
     chunk: int | None = None,
     progress: Progress | None = None,
     repeats: int = 1,
+    refine: int = 0,
     **options: Any,
 ) -> Estimate:
     """log p(x) of each datum, in nats. Every method but the last two is a lower bound in expectation that rises with k.
 
     ``method`` is one of
 
-    - "importance": log 1/k Σ p(x, z_i) / q(z_i|x), z_i from q(z|x) (Burda et al. 2016, eq. 8);
+    - "importance": log 1/k Σ p(x, z_i) / q(z_i|x), z_i from q(z|x) (Burda et al. 2016, eq. 8). Options ``compile``
+      ("auto": where there are samples enough for it to pay; True; False) and ``precision`` ("auto"; "bfloat16" rounds
+      the operands of all products but the likelihood's last, where the hardware has such products);
     - "prior": log 1/k Σ p(x|z_i), z_i from p(z), plain Monte Carlo, which needs many more samples;
     - "mixture": proposals from (1 - alpha) q(z|x) + alpha p(z) (Hesterberg 1995), so that no weight exceeds p(x|z) /
       alpha, however narrow q is. Of k samples ceil(alpha k) come from the prior. Option ``alpha`` (0.1);
@@ -88,14 +92,17 @@ def log_likelihood(
     ``k`` is 5000 unless given, 1000 for "harmonic" and 16 for "ais". Samples are summed in log space and in float64 as
     they come, in calls of ``chunk`` decoder rows (chosen to fit caches and about 1 GB unless given; "ais" takes at
     least 16), which changes the value by rounding only ("ais", "harmonic": rounding may turn an acceptance).
-    ``repeats`` averages that many independent estimates, and their spread is ``stderr_repeats``.
+    ``repeats`` averages that many independent estimates, and their spread is ``stderr_repeats``. ``refine`` lets q(z|x)
+    of each datum take so many steps of :func:`reparam.evaluate.refined` first, for the methods that propose from it:
+    "importance" and "mixture".
 
     ``x`` is an array or tensor (N, *event), or a Dataset. The value of a row depends on the row, the seed, k and the
     options alone. ``progress`` is called with the rows done and the rows in all.
 
     Raises:
-        InputError: for data outside the likelihood's support, k < 1, an unknown method or option, a posterior without
-            density (Point) where q proposes, and a model for which "exact" has no answer.
+        InputError: for data outside the likelihood's support, k < 1, an unknown method or option, ``refine`` where it
+            cannot be, a posterior without density (Point) where q proposes, and a model for which "exact" has no
+            answer.
         NonFiniteError: for a model that gives a weight that is not a number.
     """
     if method not in METHODS:
@@ -109,6 +116,9 @@ def log_likelihood(
         raise InputError(f"chunk, the decoder rows in one call, must be at least 1, not {chunk}")
     if isinstance(repeats, bool) or not isinstance(repeats, int) or repeats < 1:
         raise InputError(f"repeats must be a whole number of at least 1, not {repeats!r}")
+    if refine and method not in ("importance", "mixture"):
+        raise InputError(f"refine improves the q that proposes, and method {method!r} does not propose from q")
+    vae = refined(vae, refine, seed=seed) if refine else vae
     data, k = as_dataset(x, contexts), sample_count(chosen.k if k is None else k)
     estimator = chosen.make(**options)
     return Estimate.over(

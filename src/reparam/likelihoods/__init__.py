@@ -9,8 +9,16 @@ from reparam.likelihoods.base import Likelihood
 from reparam.likelihoods.classes import Bernoulli, Categorical, Multinomial, Ordinal
 from reparam.likelihoods.counts import Binomial, NegativeBinomial, Poisson, ZeroInflated
 from reparam.likelihoods.levels import DiscretizedLogistic, MixtureOfDiscretizedLogistics
-from reparam.likelihoods.mixed import Mixed, Standardized
-from reparam.likelihoods.real import Beta, ContinuousBernoulli, Gaussian, Laplace, LogNormal, StudentT
+from reparam.likelihoods.mixed import Mixed, Observed, Standardized
+from reparam.likelihoods.real import (
+    Beta,
+    ContinuousBernoulli,
+    Gaussian,
+    Laplace,
+    LogNormal,
+    MixtureOfGaussians,
+    StudentT,
+)
 
 __all__ = [
     "Bernoulli",
@@ -25,8 +33,10 @@ __all__ = [
     "LogNormal",
     "Mixed",
     "MixtureOfDiscretizedLogistics",
+    "MixtureOfGaussians",
     "Multinomial",
     "NegativeBinomial",
+    "Observed",
     "Ordinal",
     "Poisson",
     "Standardized",

@@ -11,7 +11,9 @@ from torch import Tensor, nn
 from torch.distributions import Distribution, Independent
 
 from reparam.conditional import Conditional, apply_to_rows
+from reparam.distributions import vector
 from reparam.errors import InputError, nearest
+from reparam.networks import Floored
 from reparam.numerics import scale_from_log
 
 
@@ -53,7 +55,7 @@ def read(likelihood: Likelihood | Any, net: nn.Module, z: Tensor, c: Sequence[Te
     if split < 0:
         raise InputError(f"{type(likelihood).__name__} needs a context of its own, behind those of the net; got none")
     elements = likelihood.elements(apply_to_rows(net, z, *c[:split]), lead, *c[split:])
-    return Independent(elements, len(elements.batch_shape) - lead, validate_args=False)
+    return vector(elements, len(elements.batch_shape) - lead)
 
 
 def channels(parameters: Tensor, lead: int, count: int, what: str) -> tuple[Tensor, ...]:
@@ -139,7 +141,8 @@ class SecondParameter(Likelihood):
     @property
     def learns_scale(self) -> bool:
         """Whether a density can grow without bound as the second parameter is learned."""
-        return isinstance(self.kind, str) and not self.discrete
+        held = any(isinstance(m, Floored) for m in self.net.modules())
+        return isinstance(self.kind, str) and not self.discrete and not held
 
     def outputs(self, event_shape: Sequence[int]) -> tuple[int, ...]:
         """(2, *event) where the second parameter is predicted, else the event."""

@@ -12,6 +12,7 @@ from torch.distributions import constraints
 
 from reparam.conditional import Conditional, apply_to_rows
 from reparam.distributions import Affine, Joined, element_support
+from reparam.distributions import Observed as ObservedDistribution
 from reparam.errors import InputError
 from reparam.likelihoods.base import positive
 
@@ -153,3 +154,43 @@ class Standardized(Conditional):
                 "loc and spread"
             )
         return Affine(base, self.loc, self.spread)
+
+
+class Observed(Conditional):
+    """A likelihood of data with missing elements, which are NaN: the density is that of what is seen.
+
+    Missing elements are integrated out, which for elements that are independent given z means left out, so that every
+    objective becomes a bound of log p(x_seen): of Mattei & Frellsen (2019, MIWAE) with ``objectives.IWAE``, of Nazabal
+    et al. (2020, HI-VAE) with the ELBO. That is right where values are missing at random: whether one is missing may
+    depend on what is seen, and not on itself.
+
+    Raises:
+        InputError: when a density is asked for, where the elements are not independent given z.
+    """
+
+    def __init__(self, likelihood: Conditional) -> None:
+        super().__init__()
+        self.likelihood = likelihood
+
+    @property
+    def own_contexts(self) -> int:
+        """Those of the likelihood inside."""
+        return int(getattr(self.likelihood, "own_contexts", 0))
+
+    @property
+    def remedy(self) -> str:
+        """What to do about data outside the support: what the likelihood inside says."""
+        return _words(self.likelihood, "remedy")
+
+    @property
+    def allowed(self) -> str:
+        """The support in words."""
+        return f"missing or {_words(self.likelihood, 'allowed')}"
+
+    def outputs(self, event_shape: Sequence[int]) -> tuple[int, ...]:
+        """What the likelihood inside needs."""
+        return _outputs(self.likelihood, event_shape)
+
+    def forward(self, z: Tensor, *c: Tensor) -> ObservedDistribution:
+        """Batch ``z.shape[:-1]``, event: one datum."""
+        return ObservedDistribution(self.likelihood(z, *c))

@@ -13,7 +13,8 @@ from torch.nn.functional import logsigmoid
 
 from reparam import distributions
 from reparam.errors import InputError, nearest
-from reparam.likelihoods.base import Likelihood, SecondParameter, positive
+from reparam.likelihoods.base import Likelihood, SecondParameter, channels, positive
+from reparam.likelihoods.counts import whole
 from reparam.numerics import scale_from_log
 
 _FINITE, _REPLACE = "finite", "remove or replace what is not a finite number"
@@ -120,6 +121,33 @@ class StudentT(SecondParameter):
         loc, scale = self.both(parameters, lead)
         df = 1 + scale_from_log(self.log_df) if isinstance(self.df, str) else loc.new_tensor(self.df)
         return distributions.StudentT(df, loc, scale)
+
+
+class MixtureOfGaussians(Likelihood):
+    """Real data with several likely values: a mixture of ``components`` Gaussians for each element, given z.
+
+    Shapes: net gives (..., 3 components, *event): logits of the weights, then means, then log-variances.
+
+    Raises:
+        InputError: for no component.
+    """
+
+    allowed, remedy = _FINITE, _REPLACE
+
+    def __init__(self, net: nn.Module, components: int = 3) -> None:
+        super().__init__(net)
+        self.components = whole(components, "components")
+
+    def outputs(self, event_shape: Sequence[int]) -> tuple[int, ...]:
+        """Three channels for each component."""
+        return (3 * self.components, *event_shape)
+
+    def elements(self, parameters: Tensor, lead: int, *own: Tensor) -> Distribution:
+        """The mixtures of these parameters."""
+        stacked = torch.stack(channels(parameters, lead, 3 * self.components, "a mixture"), -1)
+        logits, loc, log_variance = stacked.chunk(3, -1)
+        parts = NormalDistribution(loc, scale_from_log(log_variance / 2), validate_args=False)
+        return distributions.GaussianMixture(logits, parts)
 
 
 class LogNormal(_Scaled):

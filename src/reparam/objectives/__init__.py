@@ -4,9 +4,11 @@
 """
 
 from reparam.objectives import penalties as penalties
-from reparam.objectives.base import Objective, Penalized, Reconstruction, require_density, sample_count
+from reparam.objectives.adversary import Adversary
+from reparam.objectives.base import Denoising, Objective, Penalized, Reconstruction, require_density, sample_count
 from reparam.objectives.elbo import ELBO, Capacity, kl_per_dimension
-from reparam.objectives.importance import CIWAE, CUBO, IWAE, MIWAE, PIWAE, Renyi, ReweightedWakeSleep
+from reparam.objectives.importance import CIWAE, CUBO, IWAE, MIWAE, PIWAE, Renyi
+from reparam.objectives.sleep import ReweightedWakeSleep, WakeSleep
 
 __all__ = [
     "CIWAE",
@@ -16,12 +18,14 @@ __all__ = [
     "MIWAE",
     "PIWAE",
     "Capacity",
+    "Denoising",
     "Objective",
     "Penalized",
     "Reconstruction",
     "Renyi",
     "ReweightedWakeSleep",
+    "WakeSleep",
 ]
 
 # for other rooms; not objectives, so not in __all__, which the table of laws enumerates
-_ = kl_per_dimension, require_density, sample_count
+_ = Adversary, kl_per_dimension, require_density, sample_count

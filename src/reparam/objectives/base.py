@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import copy
+import math
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import Literal
 
+import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
 from reparam.calls import Written
 from reparam.errors import InputError
+from reparam.objectives.adversary import Adversary
 from reparam.objectives.gradients import by_score
 from reparam.objectives.penalties import Penalty
 from reparam.schedules import Schedule, Weight, checked_weight, value
-from reparam.vae import Draw, has_density
+from reparam.vae import VAE, Draw, has_density
 
 
 class Objective(Written, ABC):
@@ -27,12 +31,18 @@ class Objective(Written, ABC):
     - ``surrogate`` is what gradients are taken of: another estimator of the same gradient may live there;
     - ``penalty`` is a property of the whole batch, which belongs to no datum.
 
+    ``draw`` is how a training step makes that draw. Evaluation makes its own, from the model as it is.
+
     Attributes may be schedules. ``at(progress)`` is the objective with their values of that moment, and an
     objective with schedules, as it stands, is the one of the end of the run.
     """
 
     k: int
     sign: Literal[1, -1] = 1  # -1: an upper bound, of which the least is the best
+
+    def draw(self, vae: VAE, x: Tensor, *c: Tensor, seen: Tensor | None = None) -> Draw:
+        """The draw that a training step reads; ``seen`` is what the encoder reads in place of x."""
+        return vae(x, *c, k=self.k, check=False, seen=seen)
 
     @abstractmethod
     def bound(self, draw: Draw) -> Tensor:
@@ -55,11 +65,15 @@ class Objective(Written, ABC):
 
     def at(self, progress: float) -> Objective:
         """This objective at a moment of the run (0 to 1): itself, where nothing is scheduled."""
+        return self.replaced(lambda schedule: schedule(progress))
+
+    def replaced(self, of: Callable[[Schedule], float | Tensor]) -> Objective:
+        """This objective with a number, or a tensor of one, in place of each schedule; itself, if it has none."""
         moved: dict[str, object] = {}
         for name, part in vars(self).items():
             if isinstance(part, Schedule):
-                moved[name] = part(progress)
-            elif isinstance(part, Objective) and (now := part.at(progress)) is not part:
+                moved[name] = of(part)
+            elif isinstance(part, Objective) and (now := part.replaced(of)) is not part:
                 moved[name] = now
         if not moved:
             return self
@@ -69,13 +83,21 @@ class Objective(Written, ABC):
 
     def schedules(self) -> dict[str, Schedule]:
         """Everything that changes during the run, by name."""
-        found: dict[str, Schedule] = {}
+        found = {name: part for name, part in vars(self).items() if isinstance(part, Schedule)}
         for name, part in vars(self).items():
-            if isinstance(part, Schedule):
-                found[name] = part
-            elif isinstance(part, Objective):
-                found |= part.schedules()
+            if isinstance(part, Objective):
+                found |= {f"{name}.{n}" if n in found else n: s for n, s in part.schedules().items()}
         return found
+
+    def adversaries(self) -> tuple[Adversary, ...]:
+        """Everything that this objective trains beside the model."""
+        found: list[Adversary] = []
+        for part in vars(self).values():
+            if isinstance(part, Adversary):
+                found.append(part)
+            elif isinstance(part, Objective):
+                found.extend(part.adversaries())
+        return tuple(found)
 
 
 class Reconstruction(Objective):
@@ -89,7 +111,30 @@ class Reconstruction(Objective):
         return draw.reconstruction
 
 
-class Penalized(Objective):
+class Around(Objective):
+    """Another objective, as it is: for those that change one thing about it."""
+
+    def __init__(self, objective: Objective) -> None:
+        self.objective, self.k, self.sign = objective, objective.k, objective.sign
+
+    def draw(self, vae: VAE, x: Tensor, *c: Tensor, seen: Tensor | None = None) -> Draw:
+        """That of the objective."""
+        return self.objective.draw(vae, x, *c, seen=seen)
+
+    def bound(self, draw: Draw) -> Tensor:
+        """The bound of the objective, (B,), in nats."""
+        return self.objective.bound(draw)
+
+    def surrogate(self, draw: Draw, bound: Tensor) -> Tensor:
+        """That of the objective, (B,)."""
+        return self.objective.surrogate(draw, bound)
+
+    def penalty(self, draw: Draw, rows: int) -> Tensor | float:
+        """That of the objective."""
+        return self.objective.penalty(draw, rows)
+
+
+class Penalized(Around):
     """Another objective, less ``weight`` times a penalty of ``objectives.penalties``.
 
     The penalty steers training alone: ``bound`` is that of the objective, so reports and the choice of the best epoch
@@ -104,24 +149,50 @@ class Penalized(Objective):
     kept_as = {"penalty": "criterion"}  # noqa: RUF012
 
     def __init__(self, objective: Objective, penalty: Penalty, weight: Weight = 1.0) -> None:
+        # in this order: checkpoints of reparam 0.1 tell an objective by its attributes
         self.objective, self.criterion, self.weight = (
             objective,
             penalty,
             checked_weight("the weight of a penalty", weight),
         )
-        self.k, self.sign = objective.k, objective.sign
-
-    def bound(self, draw: Draw) -> Tensor:
-        """The bound of the objective, (B,), in nats, without the penalty."""
-        return self.objective.bound(draw)
-
-    def surrogate(self, draw: Draw, bound: Tensor) -> Tensor:
-        """That of the objective, (B,)."""
-        return self.objective.surrogate(draw, bound)
+        super().__init__(objective)
 
     def penalty(self, draw: Draw, rows: int) -> Tensor | float:
         """The weighted penalty of the batch, added to that of the objective."""
         return self.objective.penalty(draw, rows) + value(self.weight) * self.criterion(draw, rows)
+
+
+class Denoising(Around):
+    """Another objective, whose encoder reads a corrupted x in training while the likelihood scores x itself.
+
+    The corruption C(x'|x) sets a share ``masked`` of the elements to zero and adds Gaussian noise of standard deviation
+    ``noise``, in the units of the data (Vincent et al. 2008). Each x' gives q(z|x'), a distribution over z
+    like any other, so a lower bound of log p(x) stays one: the value in training is its mean over x', the
+    denoising bound of Im et al. (2017, eq. 8), and with the ELBO lies below E log p(x, z) / E_C q(z|x'), which lies
+    below log p(x). Validation and evaluation read x uncorrupted.
+
+    Raises:
+        InputError: for a negative noise, a share outside 0 to 1, or neither of them.
+    """
+
+    def __init__(self, objective: Objective, noise: float = 0.0, masked: float = 0.0) -> None:
+        super().__init__(objective)
+        if not (0 <= noise < math.inf and 0 <= masked < 1 and (noise or masked)):
+            raise InputError(
+                "denoising needs a positive noise (a standard deviation) or a share masked, above 0 and below 1: "
+                f"noise {noise}, masked {masked}"
+            )
+        self.noise, self.masked = float(noise), float(masked)
+
+    def draw(self, vae: VAE, x: Tensor, *c: Tensor, seen: Tensor | None = None) -> Draw:
+        """That of the objective, with an encoder that reads a corrupted x, the same for all k samples of a datum."""
+        return self.objective.draw(vae, x, *c, seen=self.corrupted(x if seen is None else seen))
+
+    def corrupted(self, x: Tensor) -> Tensor:
+        """One draw of C(x'|x)."""
+        if self.masked:
+            x = x * (torch.rand_like(x) >= self.masked)
+        return x + self.noise * torch.randn_like(x) if self.noise else x
 
 
 def sample_count(k: int) -> int:

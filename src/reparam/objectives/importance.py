@@ -18,7 +18,6 @@ from reparam.objectives.base import Objective, require_density, sample_count
 from reparam.objectives.gradients import (
     along,
     log_joint_weighing,
-    log_q_by_parameters,
     log_q_by_path,
     require_path,
     slope_of_log_joint,
@@ -144,31 +143,6 @@ class PIWAE(_Groups):
         groups = log_w.reshape(-1, self.group, *log_w.shape[1:])
         encoder = (groups.softmax(1) / len(groups)).reshape(log_w.shape)
         return log_joint_weighing(draw, model=log_w.softmax(0), path=encoder) - (encoder * draw.log_qz).sum(0)
-
-
-class ReweightedWakeSleep(Objective):
-    """IWAE for the model, and for the encoder log q of the samples by their weights (Bornschein & Bengio 2015).
-
-    The encoder follows the "wake" update, Σ w~ ∂ log q(z|x), which lessens KL(p(z|x) || q(z|x)) and gets better with k
-    (Le et al. 2019); no sample needs to be reparameterized. The value is the IWAE bound.
-
-    Raises:
-        InputError: for k < 1; at the first draw, where q has no density.
-    """
-
-    def __init__(self, k: int) -> None:
-        self.k = sample_count(k)
-
-    def bound(self, draw: Draw) -> Tensor:
-        """The importance-weighted lower bound, (B,), in nats."""
-        require_density(draw.q, type(self).__name__)
-        return draw.log_mean_exp(draw.log_w)
-
-    def surrogate(self, draw: Draw, bound: Tensor) -> Tensor:
-        """What has the two gradients, (B,)."""
-        share = draw.weights
-        model = log_joint_weighing(draw, model=share, path=torch.zeros_like(share))
-        return model + (share * log_q_by_parameters(draw)).sum(0)
 
 
 class Renyi(Objective):

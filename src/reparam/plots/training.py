@@ -12,17 +12,19 @@ from reparam.errors import InputError
 from reparam.plots.style import FIRST, MUTED, PLATE, SECOND, Figure, count, drawn, new_figure
 
 _TERMS = (
-    ("objective", "Objective (higher is better)"),
+    ("objective", "Objective ({} is better)"),
     ("reconstruction", "Reconstruction, E log p(x|z)"),
     ("kl", "KL of q(z|x) from the prior"),
 )
+_PENALTY = ("penalty", "Penalty, as weighted then")
 
 
 @drawn
-def curves(records: Sequence[Mapping[str, Any]]) -> Figure:
+def curves(records: Sequence[Mapping[str, Any]], sign: int = 1) -> Figure:
     """The objective and its two terms over epochs, in nats per datum, on training and validation data.
 
-    ``records`` are those of a ``History``. The epoch with the best validation objective, whose weights were kept, is
+    ``records`` are those of a ``History``, and so is ``sign``, -1 where the least objective is the best. A penalty has
+    a panel of its own, where there is one. The epoch with the best validation objective, whose weights were kept, is
     marked. Epochs far from all others, as the first often is, are left outside the axis and named, so that the rest
     can be read.
 
@@ -31,12 +33,13 @@ def curves(records: Sequence[Mapping[str, Any]]) -> Figure:
     """
     if not records:
         raise InputError("there are no epochs to draw yet")
-    figure = new_figure(8.4, 3.1)
-    axes = figure.subplots(1, 3, sharex=True)
-    held = [float(r.get("validation_objective", math.nan)) for r in records]
+    terms = (*_TERMS, _PENALTY) if any(r.get("train_penalty", 0) != 0 for r in records) else _TERMS
+    figure = new_figure(2.8 * len(terms), 3.1)
+    axes = figure.subplots(1, len(terms), sharex=True)
+    held = [sign * float(r.get("validation_objective", math.nan)) for r in records]
     best = int(np.nanargmax(held)) if np.isfinite(held).any() else None
-    for axis, (term, title) in zip(axes, _TERMS, strict=True):
-        axis.set_title(title)
+    for axis, (term, title) in zip(axes, terms, strict=True):
+        axis.set_title(title.format("higher" if sign > 0 else "lower"))
         _curve(axis, records, term, best)
     axes[0].set_ylabel("nats per datum")
     handles, names = axes[0].get_legend_handles_labels()

@@ -44,7 +44,10 @@ def _panels(width: int, names: Sequence[str] | None) -> tuple[Figure, list[Any],
 def agreement(x: np.ndarray, x_hat: np.ndarray, names: Sequence[str] | None) -> Figure:
     """Original against reconstruction, column by column."""
     figure, axes, which = _panels(x.shape[1], names)
-    for axis, original, kept in zip(axes, x.T, x_hat.T, strict=False):
+    for axis, cells, decoded in zip(axes, x.T, x_hat.T, strict=False):
+        original, kept = cells[seen := ~np.isnan(cells)], decoded[seen]
+        if not len(original):  # a column of a table that is missing in all these rows
+            continue
         low, high = min(original.min(), kept.min()), max(original.max(), kept.max())
         margin = 0.05 * (high - low) or 0.5
         axis.set(xlim=(low - margin, high + margin), ylim=(low - margin, high + margin))
@@ -72,7 +75,10 @@ def marginals(x: Tensor | np.ndarray, samples: Tensor | np.ndarray, columns: Seq
     if len(x.shape) != 2 or x.shape[1:] != samples.shape[1:] or 0 in (*x.shape, len(samples)):
         raise InputError(f"marginals compare rows of numbers: {tuple(x.shape)} and {tuple(samples.shape)}")
     figure, axes, which = _panels(x.shape[1], columns)
-    for axis, data, model in zip(axes, numbers(x).T, numbers(samples).T, strict=False):
+    for axis, cells, model in zip(axes, numbers(x).T, numbers(samples).T, strict=False):
+        data = cells[~np.isnan(cells)]
+        if not len(data):
+            continue
         edges = _edges(data, model)
         axis.hist(data, edges, density=True, color=FIRST, alpha=0.3, label="data")
         axis.hist(model, edges, density=True, histtype="step", color=SECOND, lw=1.4, label="samples of the model")

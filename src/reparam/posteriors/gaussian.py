@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Independent, LowRankMultivariateNormal, MultivariateNormal, Normal
 
+from reparam.distributions import vector
 from reparam.errors import InputError
 from reparam.numerics import scale_from_log, soft_clip
 from reparam.posteriors.base import Posterior, halves
@@ -28,7 +29,7 @@ class DiagonalGaussian(Posterior):
         """Batch (B,), event (D,)."""
         mean, log_variance = halves(out, "DiagonalGaussian", "means", "log-variances")
         scale = scale_from_log(log_variance / 2)
-        return Independent(Normal(mean, scale, validate_args=False), 1, validate_args=False)
+        return vector(Normal(mean, scale, validate_args=False), 1)
 
 
 class FullGaussian(Posterior):

@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.distributions import Independent, MultivariateNormal, Normal
 
 from reparam.conditional import Conditional
+from reparam.distributions import vector
 from reparam.errors import InputError
 
 
@@ -39,7 +40,7 @@ class StandardNormal(Conditional):
 
     def forward(self, *given: Tensor) -> Independent:
         """Batch (), event (D,)."""
-        return Independent(Normal(self.zero, self.one, validate_args=False), 1, validate_args=False)
+        return vector(Normal(self.zero, self.one, validate_args=False), 1)
 
 
 class Gaussian(Conditional):

@@ -14,9 +14,10 @@ from reparam.conditional import Conditional
 from reparam.errors import InputError
 from reparam.networks.perceptron import as_shape
 from reparam.recipes.codes import Latent, known, latent_options, named
-from reparam.recipes.families import EXPOSED, LIKELIHOODS, LOGARITHMIC, MIXTURES, NEEDED, REAL, UNIT
+from reparam.recipes.families import EXPOSED, LIKELIHOODS, LOGARITHMIC, MIXTURES, NEEDED, REAL, UNIT, Family
 from reparam.vae import VAE
 
+_OWN = "a family of one's own"  # in place of a likelihood's name
 NETWORKS = ("mlp", "conv", "resnet")
 
 
@@ -24,7 +25,7 @@ def vae(
     event_shape: int | Sequence[int],
     latent_dim: int = 10,
     *,
-    likelihood: str = "bernoulli",
+    likelihood: str | Family = "bernoulli",
     posterior: str | Latent = "diagonal",
     prior: str | None = None,
     network: str = "mlp",
@@ -54,7 +55,8 @@ def vae(
 ) -> VAE:
     """The variational autoencoder of Kingma & Welling (2014): encoder and decoder of one kind, prior N(0, I).
 
-    A ``posterior`` that is no name is a :class:`Latent`, whose decoder reads ``latent_dim`` numbers.
+    A ``posterior`` that is no name is a :class:`Latent`, whose decoder reads ``latent_dim`` numbers; a ``likelihood``
+    that is none is a :class:`Family`, such as ``by_column`` gives, which brings its own options and units.
     ``hidden`` are the sizes of the encoder's hidden layers, mirrored in the decoder; ``channels`` those of ``conv``,
     whose latent without ``dense`` is a feature map: a multiple of its positions.
     ``scale`` is that of real data and of grey levels: a number or tensor, "shared", "elementwise" or "predicted", in
@@ -80,7 +82,7 @@ def vae(
             places; for an option of the latents that neither of the two has.
     """
     shape = as_shape(event_shape, "sizes of a datum")
-    known(likelihood, LIKELIHOODS, "likelihood")
+    likelihood, family = _named(likelihood)
     known(network, NETWORKS, "network")
     hidden = as_shape(hidden, "hidden sizes") if hidden else ()
     given = {
@@ -102,7 +104,7 @@ def vae(
                 )
             latents = {**latents, **_pseudo_inputs(latents["pseudo_inputs"], shape, likelihood, loc, spread)}
         latent = named(posterior, prior, latent_dim, latents)
-    family, needed = LIKELIHOODS[likelihood], NEEDED.get(likelihood)
+    needed = NEEDED.get(likelihood)
     options = {
         "shape": shape, "scale": scale, "dispersion": dispersion, "classes": classes, "total": total,
         "levels": levels, "components": components, "exposure": exposure or None,
@@ -132,7 +134,7 @@ def vae(
     p_x: Conditional = family.make(latent.reading(decoder), options)
     if loc is not None and spread is not None:
         encoder = networks.Rescale(encoder, loc, spread)
-        p_x = likelihoods.Standardized(p_x, loc, spread)
+        p_x = p_x if likelihood == _OWN else likelihoods.Standardized(p_x, loc, spread)
     q, p = latent.parts(encoder)
     return VAE(p, p_x, q)
 
@@ -140,6 +142,13 @@ def vae(
 def autoencoder(event_shape: int | Sequence[int], latent_dim: int = 10, **options: Any) -> VAE:
     """The conventional autoencoder: a Point posterior, to be trained with ``objectives.Reconstruction()``."""
     return vae(event_shape, latent_dim, **{**options, "posterior": "point"})
+
+
+def _named(likelihood: str | Family) -> tuple[str, Family]:
+    if isinstance(likelihood, Family):
+        return _OWN, likelihood
+    known(likelihood, LIKELIHOODS, "likelihood")
+    return likelihood, LIKELIHOODS[likelihood]
 
 
 def _pseudo_inputs(
@@ -150,7 +159,7 @@ def _pseudo_inputs(
     Raises:
         InputError: for a number of them where no range is known.
     """
-    bounded = likelihood not in REAL
+    bounded = likelihood not in (*REAL, _OWN)
     if isinstance(given, Tensor):
         low, high = float(given.min()), float(given.max())
         ends = (0.0, 2 * high + 1) if likelihood in LOGARITHMIC else (low, high if high > low else low + 1)

@@ -16,7 +16,7 @@ Options = Mapping[str, Any]  # what `vae` was asked for, None where the family d
 class Family(NamedTuple):
     """How a likelihood is made from a net, and the decoder's output at which its mean is a given datum, if one is."""
 
-    make: Callable[[nn.Module, Options], likelihoods.Likelihood | likelihoods.ZeroInflated]
+    make: Callable[[nn.Module, Options], likelihoods.Likelihood | likelihoods.ZeroInflated | likelihoods.Mixed]
     start: Callable[[Tensor, Options], Tensor] | None = None
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Literal
 
+from reparam.errors import InputError, nearest
 from reparam.objectives import (
     CIWAE,
     ELBO,
@@ -113,9 +115,28 @@ def wae(event_shape: Shape, latent_dim: int = 10, *, weight: Weight = 100.0, **o
     return Recipe(autoencoder(event_shape, latent_dim, **options), objective)
 
 
-def rae(event_shape: Shape, latent_dim: int = 10, *, weight: Weight = 1.0, **options: Any) -> Recipe:
-    """Regularised autoencoder: a plain one with a weight on |z|²/2 (Ghosh et al. 2020), its decoder unconstrained."""
+_DECODERS: dict[str, Callable[[], penalties.Penalty]] = {
+    "l2": penalties.DecoderWeights,
+    "gradient": penalties.DecoderSlope,
+    "spectral": lambda: penalties.DecoderWeights("spectral"),
+}
+
+
+def rae(
+    event_shape: Shape,
+    latent_dim: int = 10,
+    *,
+    weight: Weight = 1.0,
+    decoder: Literal["l2", "gradient", "spectral"] | str | None = None,
+    decoder_weight: Weight = 1e-3,
+    **options: Any,
+) -> Recipe:
+    """Regularised autoencoder: weights on |z|²/2 and on the decoder, l2, gradient or spectral (Ghosh et al. 2020)."""
     objective = Penalized(Reconstruction(), penalties.SquaredNorm(), weight)
+    if decoder is not None:
+        if decoder not in _DECODERS:
+            raise InputError(f"unknown penalty of the decoder {decoder!r}: {nearest(decoder, _DECODERS)}")
+        objective = Penalized(objective, _DECODERS[decoder](), decoder_weight)
     return Recipe(autoencoder(event_shape, latent_dim, **options), objective)
 
 
@@ -123,6 +144,7 @@ def rae(event_shape: Shape, latent_dim: int = 10, *, weight: Weight = 1.0, **opt
 CHOICES: dict[str, dict[str, str]] = {
     "wae": {"posterior": "point"},
     "rae": {"posterior": "point"},
+    "denoising_ae": {"posterior": "point"},
     "vamp_vae": {"prior": "vamp"},
     "flow_prior_vae": {"prior": "flow"},
     "mixture_vae": {"prior": "mixture"},

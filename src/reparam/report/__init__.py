@@ -43,7 +43,7 @@ def write_report(
     records = history.records if isinstance(history, History) else list(history)
     schema = Schema.of(data) if schema is None else schema
     try:
-        drawn = list(pictures_of(vae, data, records, schema))
+        drawn = list(pictures_of(vae, data, records, schema, getattr(history, "sign", 1)))
     except MissingExtraError as error:
         drawn, missing = [], str(error)
     else:

@@ -32,13 +32,18 @@ class Picture(NamedTuple):
     caption: str
 
 
-def pictures(vae: VAE, data: Dataset, records: Sequence[Mapping[str, Any]], schema: Schema) -> Iterator[Picture]:
-    """Every picture that applies to this model and these data."""
+def pictures(
+    vae: VAE, data: Dataset, records: Sequence[Mapping[str, Any]], schema: Schema, sign: int = 1
+) -> Iterator[Picture]:
+    """Every picture that applies to this model and these data; ``sign`` is that of the objective."""
     if records:
+        raises, worse = ("raises", "falls while training still rises") if sign > 0 else (
+            "lowers", "rises while training still falls"
+        )  # fmt: skip
         yield _picture(
-            "curves", plots.curves(records), "Objective, reconstruction and KL over epochs, in nats per datum.",
-            "Each is a mean over data, in nats. The objective is what training raises. Where validation falls while "
-            "training still rises, the model begins to learn its training data by heart; the weights kept are those "
+            "curves", plots.curves(records, sign), "Objective, reconstruction and KL over epochs, in nats per datum.",
+            f"Each is a mean over data, in nats. The objective is what training {raises}. Where validation "
+            f"{worse}, the model begins to learn its training data by heart; the weights kept are those "
             "of the best epoch." if "validation_objective" in records[0]
             else "Each is a mean over data, in nats. Without validation data the weights of the last epoch are kept.",
         )  # fmt: skip

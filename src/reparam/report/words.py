@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -253,9 +253,20 @@ def training_rows(facts: Facts) -> list[Row]:
         last = facts.records[-1]
         rows.append(Row("Speed", f"{number(last.get('rows_per_second'))} rows per second"))
         rows.append(Row("Time", f"{_time(last.get('seconds', 0))}, {number(last.get('step'))} steps"))
+        rows += _moving(facts.records)
+    if isinstance(facts.history, History):
+        rows += [Row("Note", note) for note in facts.history.notes]
     names = (("objective", "Objective"), ("rows", "Training rows"), ("batch_size", "Batch size"),
              ("lr", "Learning rate"), ("seed", "Seed"), ("data", "Digest of the data"))  # fmt: skip
     return rows + [Row(name, _setting(key, train[key])) for key, name in names if train.get(key) is not None]
+
+
+def _moving(records: Sequence[Mapping[str, Any]]) -> Iterator[Row]:
+    """Weights that changed during the run: at the end of its first epoch, and of its last."""
+    for key in records[-1]:
+        if key.startswith("scheduled_"):
+            first, last = (f"{r.get(key, math.nan):.4g}".replace("-", MINUS) for r in (records[0], records[-1]))
+            yield Row(f"Schedule of {key.removeprefix('scheduled_')}", f"{first} in epoch 1, {last} in the last one")
 
 
 def _setting(key: str, value: Any) -> str:
@@ -287,7 +298,9 @@ def _best(facts: Facts) -> Mapping[str, Any] | None:
         return facts.history.best
     held = [r for r in facts.records if math.isfinite(r.get("validation_objective", math.nan))]
     if held:
-        return max(held, key=lambda r: float(r["validation_objective"]))
+        sign = facts.history.sign if isinstance(facts.history, History) else 1
+        known = {r["epoch"]: r for r in held}.get(held[-1].get("best_epoch"))  # told by the run, whatever its sign
+        return known or max(held, key=lambda r: sign * float(r["validation_objective"]))
     return facts.records[-1] if facts.records else None
 
 

@@ -1,6 +1,6 @@
 """The run folder: configuration, weights, history. Nothing in it is code, and reading it runs none."""
 
-from reparam.run.files import Tensors, atomic_write, read_tensors, write_tensors
+from reparam.run.files import Tensors, atomic_write, pack, read_tensors, unpack, write_tensors
 from reparam.run.folder import (
     CONFIG,
     HISTORY,
@@ -8,11 +8,13 @@ from reparam.run.folder import (
     SCHEMA,
     Run,
     environment,
+    from_bytes,
     load,
     model_digest,
     open_run,
     read_config,
     save,
+    to_bytes,
 )
 from reparam.run.lock import FolderLock
 from reparam.run.spec import describe, rebuild
@@ -30,12 +32,16 @@ __all__ = [
     "describe",
     "dump_toml",
     "environment",
+    "from_bytes",
     "load",
     "model_digest",
     "open_run",
+    "pack",
     "read_config",
     "read_tensors",
     "rebuild",
     "save",
+    "to_bytes",
+    "unpack",
     "write_tensors",
 ]

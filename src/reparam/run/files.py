@@ -61,11 +61,41 @@ def _digest(content: bytes) -> str:
     return hashlib.blake2b(content, digest_size=32).hexdigest()
 
 
-def write_tensors(path: Path, tensors: Mapping[str, Tensor], facts: Mapping[str, object]) -> None:
-    """A safetensors file, written atomically, with the facts and a checksum of the whole file in its head."""
+def pack(tensors: Mapping[str, Tensor], facts: Mapping[str, object]) -> bytes:
+    """The bytes of a safetensors file, with the facts and a checksum of the whole in its head."""
     own = {name: t.detach().cpu().contiguous().clone() for name, t in tensors.items()}
     content = pack_tensors(own, {"reparam": _BLANK + json.dumps(facts, sort_keys=True)})
-    atomic_write(path, content.replace(_mark(_BLANK), _mark(_digest(content)), 1))
+    return content.replace(_mark(_BLANK), _mark(_digest(content)), 1)
+
+
+def unpack(content: bytes, what: object) -> Tensors:
+    """What ``pack`` packed; ``what`` it is, for the message.
+
+    Raises:
+        RunFolderError: for bytes that are cut short, altered, or of another kind.
+    """
+    foreign = f"{what} is cut short, damaged, or was not written by reparam: restore it, or train again"
+    try:
+        size = int.from_bytes(content[:8], "little")
+        entry = str(json.loads(content[8 : 8 + size])["__metadata__"]["reparam"])
+        digest, facts = entry[: len(_BLANK)], entry[len(_BLANK) :]
+        found = _digest(content.replace(_mark(digest), _mark(_BLANK), 1))
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise RunFolderError(foreign) from error
+    if found != digest:
+        raise RunFolderError(
+            f"{what} was cut short or altered after it was written, its checksum does not match: restore it, or train "
+            "again"
+        )
+    try:
+        return Tensors(parse_tensors(content), dict(json.loads(facts)))
+    except (SafetensorError, ValueError, TypeError, KeyError) as error:  # a checksum proves no good intentions
+        raise RunFolderError(foreign) from error
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Tensor], facts: Mapping[str, object]) -> None:
+    """A safetensors file, written atomically, with the facts and a checksum of the whole file in its head."""
+    atomic_write(path, pack(tensors, facts))
 
 
 def read_tensors(path: Path) -> Tensors:
@@ -78,20 +108,4 @@ def read_tensors(path: Path) -> Tensors:
         content = path.read_bytes()
     except OSError as error:
         raise RunFolderError(f"{path} cannot be read: {error.strerror}") from error
-    foreign = f"{path} is cut short, damaged, or was not written by reparam: restore it, or train again"
-    try:
-        size = int.from_bytes(content[:8], "little")
-        entry = str(json.loads(content[8 : 8 + size])["__metadata__"]["reparam"])
-        digest, facts = entry[: len(_BLANK)], entry[len(_BLANK) :]
-        found = _digest(content.replace(_mark(digest), _mark(_BLANK), 1))
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise RunFolderError(foreign) from error
-    if found != digest:
-        raise RunFolderError(
-            f"{path} was cut short or altered after it was written, its checksum does not match: restore it, or train "
-            "again"
-        )
-    try:
-        return Tensors(parse_tensors(content), dict(json.loads(facts)))
-    except (SafetensorError, ValueError, TypeError, KeyError) as error:  # a checksum proves no good intentions
-        raise RunFolderError(foreign) from error
+    return unpack(content, path)

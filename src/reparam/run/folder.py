@@ -20,7 +20,7 @@ from torch import Tensor
 
 from reparam.data import Schema
 from reparam.errors import RunFolderError
-from reparam.run.files import atomic_write, read_tensors, write_tensors
+from reparam.run.files import atomic_write, pack, read_tensors, unpack, write_tensors
 from reparam.run.spec import describe, rebuild
 from reparam.run.toml import dumps
 from reparam.vae import VAE, reference
@@ -85,8 +85,40 @@ def write_config(vae: VAE, folder: Path, config: Mapping[str, Any], schema: Sche
 
 def write_weights(vae: VAE, folder: Path, weights: Mapping[str, Tensor] | None = None) -> None:
     """The weights (the model's own unless given), bound to the model's description and to the folder's schema."""
-    facts = {"format": FORMAT, "model": _canonical(_model_table(vae)), "schema": _checksum(folder / SCHEMA)}
+    facts = _facts(vae, _checksum(folder / SCHEMA))
     write_tensors(folder / MODEL, vae.state_dict() if weights is None else weights, facts)
+
+
+def _facts(vae: VAE, schema: str | None = None) -> dict[str, object]:
+    return {"format": FORMAT, "model": _canonical(_model_table(vae)), "schema": schema}
+
+
+def to_bytes(vae: VAE) -> bytes:
+    """The model as bytes: those of the file of weights that :func:`save` writes, whose head describes the model."""
+    return pack(vae.state_dict(), _facts(vae))
+
+
+def from_bytes(content: bytes) -> VAE:
+    """The model of :func:`to_bytes`, in evaluation mode. No code is run from the bytes.
+
+    Raises:
+        RunFolderError: for bytes that are cut short, altered, of another kind or of a newer version, and for a model
+            with a part that a file cannot rebuild.
+    """
+    what = "the saved model"
+    tensors, facts = unpack(content, what)
+    version = facts.get("format")
+    if type(version) is int and version > FORMAT:
+        raise RunFolderError(f"{what} has format {version}; this is {__version__}, which reads up to {FORMAT}: update")
+    try:
+        spec = json.loads(str(facts.get("model")))
+    except (ValueError, RecursionError) as error:
+        raise RunFolderError(f"{what} has no description that can be read: it was altered; train again") from error
+    if not isinstance(spec, dict):
+        raise RunFolderError(f"{what} has no description: it was altered, or is no model; train again")
+    vae = _rebuilt(spec)
+    _put(tensors, vae, assign=True)
+    return vae.eval()
 
 
 def _model_table(vae: VAE) -> dict[str, Any]:

@@ -15,7 +15,9 @@ from reparam.errors import RunFolderError
 from reparam.schedules import Schedule
 from reparam.vae import VAE
 
-_NETWORKS = ("MLP", "ConvEncoder", "ConvDecoder", "SetEncoder", "Log1p", "Lowest", "Rescale", "WithoutLast")
+_NETWORKS = (
+    "MLP", "Cells", "ConvEncoder", "ConvDecoder", "Floored", "Log1p", "Lowest", "Rescale", "SetEncoder", "WithoutLast",
+)  # fmt: skip
 # Every class that can be rebuilt. Its constructor's parameters are kept as attributes of the same names.
 _OWN: dict[str, Callable[..., nn.Module]] = {
     "VAE": VAE,

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from reparam.errors import RunFolderError
 from reparam.run import read_tensors, write_tensors
+from reparam.train.auxiliary import Auxiliary, load_optimizer, optimizer_tensors
 
 FOLDER = Path("checkpoints")
 LAST, PREVIOUS = FOLDER / "last.safetensors", FOLDER / "previous.safetensors"
@@ -38,20 +39,24 @@ class Position:
     lr_factor: float = 1.0
     retries: int = 0
     notes: list[str] = field(default_factory=list)
+    compiled: bool | None = None
 
-    def take(self, rows: int, terms: list[float]) -> None:
-        """Count one step on so many rows, whose mean terms are given."""
+    def __post_init__(self) -> None:
+        if len(self.sums) == 3:  # checkpoints of reparam 0.1 did not count the penalty
+            self.sums.append(0.0)
+
+    def take(self, rows: int) -> None:
+        """Count one step on so many rows; ``sums`` follow when they are read from the device."""
         self.step += 1
         self.rows += rows
-        self.sums = [total + rows * term for total, term in zip(self.sums or [0.0] * len(terms), terms, strict=True)]
 
-    def go_back(self, to: Position, culprit: str, lr: float) -> None:
-        """To a good state, at half the learning rate; the person is told."""
+    def go_back(self, to: Position, step: int, culprit: str, lr: float) -> None:
+        """To a good state from before ``step``, at half the learning rate; the person is told."""
         note = (
-            f"step {self.step + 1} (epoch {self.epoch + 1}) was not finite: {culprit}; the run went back to step "
+            f"step {step} (epoch {self.epoch + 1}) was not finite: {culprit}; the run went back to step "
             f"{to.step + 1} and on at half the learning rate, {lr / 2:g}"
         )
-        warnings.warn(note, UserWarning, stacklevel=3)
+        warnings.warn(note, UserWarning, stacklevel=4)
         self.rows, self.step, self.sums = to.rows, to.step, to.sums
         self.lr_factor, self.retries = self.lr_factor / 2, self.retries + 1
         self.notes.append(note)
@@ -70,24 +75,24 @@ class State(NamedTuple):
     """A copy of everything that a step changes, to go back to or to be written while training goes on."""
 
     weights: Weights
-    optimizer: dict[int, Weights]
+    optimizer: Weights
+    auxiliary: Weights
     rng: Tensor
     position: dict[str, Any]
 
     @staticmethod
-    def of(module: nn.Module, optimizer: torch.optim.Optimizer, position: Position) -> State:
+    def of(module: nn.Module, optimizer: torch.optim.Optimizer, auxiliary: Auxiliary, position: Position) -> State:
         """The present state."""
-        moments = {
-            i: {name: t.detach().clone() for name, t in state.items()}
-            for i, state in optimizer.state_dict()["state"].items()
-        }
-        return State(snapshot(module), moments, torch.get_rng_state(), position.copy())
+        moments, beside = ({n: t.detach().clone() for n, t in state.items()} for state in (
+            optimizer_tensors(optimizer), auxiliary.state()
+        ))  # fmt: skip
+        return State(snapshot(module), moments, beside, torch.get_rng_state(), position.copy())
 
-    def put(self, module: nn.Module, optimizer: torch.optim.Optimizer) -> Position:
-        """Make it the state of the module, the optimiser and torch's generator; the position comes back."""
+    def put(self, module: nn.Module, optimizer: torch.optim.Optimizer, auxiliary: Auxiliary) -> Position:
+        """Make it the state of the module, the optimisers and torch's generator; the position comes back."""
         module.load_state_dict(self.weights)
-        moments = {i: {name: t.clone() for name, t in state.items()} for i, state in self.optimizer.items()}
-        optimizer.load_state_dict({"state": moments, "param_groups": optimizer.state_dict()["param_groups"]})
+        load_optimizer(optimizer, {n: t.clone() for n, t in self.optimizer.items()})
+        auxiliary.load({n: t.clone() for n, t in self.auxiliary.items()})
         torch.set_rng_state(self.rng)
         return Position(**Position(**self.position).copy())
 
@@ -95,7 +100,8 @@ class State(NamedTuple):
         """All tensors under the names that they have in the file."""
         named = {f"weights.{n}": t for n, t in self.weights.items()} | {"rng": self.rng}
         named |= {f"best.{n}": t for n, t in (best or {}).items()}
-        return named | {f"optimizer.{i}.{n}": t for i, state in self.optimizer.items() for n, t in state.items()}
+        named |= {f"auxiliary.{n}": t for n, t in self.auxiliary.items()}
+        return named | {f"optimizer.{n}": t for n, t in self.optimizer.items()}
 
 
 def write(folder: Path, state: State, best: Weights | None, settings: Mapping[str, Any], keep: bool = True) -> None:
@@ -159,17 +165,13 @@ def read(folder: Path, settings: Mapping[str, Any], earlier: Mapping[str, Any]) 
 def _parsed(
     path: Path, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]
 ) -> tuple[State, Weights | None, dict[str, Any]]:
-    groups: dict[str, Weights] = {"weights": {}, "best": {}, "optimizer": {}}
+    groups: dict[str, Weights] = {"weights": {}, "best": {}, "optimizer": {}, "auxiliary": {}}
     for name, tensor in tensors.items():
         head, _, tail = name.partition(".")
         groups.setdefault(head, {})[tail] = tensor
-    moments: dict[int, Weights] = {}
     try:
-        for name, tensor in groups["optimizer"].items():
-            index, _, key = name.partition(".")
-            moments.setdefault(int(index), {})[key] = tensor
         position, written = Position(**facts["position"]), dict(facts["settings"])
-        state = State(groups["weights"], moments, tensors["rng"], position.copy())
+        state = State(groups["weights"], groups["optimizer"], groups["auxiliary"], tensors["rng"], position.copy())
     except (KeyError, TypeError, ValueError) as error:
         raise RunFolderError(f"{path} is damaged, or was written by another version") from error
     return state, groups["best"] or None, written

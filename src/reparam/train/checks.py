@@ -105,9 +105,12 @@ def _trial(vae: VAE, objective: Objective, data: Dataset, like: Tensor) -> None:
             "give the encoder's net the number of outputs that its posterior documents"
         )
     with torch.enable_grad():  # everything that a step asks of the objective, so that it refuses now
-        draw = vae(x, *c, k=objective.k)
+        vae(x, *c, k=objective.k)
+        draw = objective.draw(vae, x, *c)
         objective.surrogate(draw, objective.bound(draw))
         objective.penalty(draw, len(data))
+        for adversary in objective.adversaries():
+            adversary.loss(draw)
 
 
 def _refuse_lost_digits(data: Dataset, like: Tensor) -> None:
@@ -164,7 +167,7 @@ def diagnose(vae: VAE, objective: Objective, batch: tuple[Tensor, ...]) -> str:
     for name, weight in vae.named_parameters():
         if not bool(weight.isfinite().all()):
             return f"the weights {name}, which the step before made so"
-    if not bool(batch[0].isfinite().all()):
+    if bool(batch[0].isinf().any()):  # NaN is a missing value, or was refused
         return "the data of the batch"
     with torch.no_grad():
         draw = vae(*batch, k=objective.k, check=False)

@@ -6,6 +6,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from reparam.conditional import schedules
+from reparam.objectives import Objective
+from reparam.schedules import Schedule, Weight
+from reparam.vae import VAE
+
 
 @dataclass
 class History:
@@ -13,15 +18,19 @@ class History:
 
     A record has ``epoch``, ``step`` (optimiser steps so far), ``train_objective``, ``train_reconstruction`` and
     ``train_kl`` (means over the epoch's rows, nats), the same three as ``validation_...`` where there is validation,
-    ``seconds`` and ``rows_per_second``; for a hierarchy ``train_kl_layers``, what each layer adds to the KL, the top
-    layer first. ``history["train_objective"]`` is the list over epochs.
-    ``notes`` are sentences about how it ended that a person should read.
+    ``train_penalty`` (the mean of what the steps subtracted beside, by the weights of their moments; 0 without
+    penalties), for a hierarchy ``train_kl_layers`` (what each layer adds to the KL, the top layer first),
+    ``scheduled_...`` (each weight, and ``lr``, that a schedule changes, at the epoch's end), ``best_epoch`` (so far),
+    ``seconds`` and ``rows_per_second``. ``history["train_objective"]`` is the list over epochs. ``notes`` are sentences
+    about how it ended that a person should read. ``sign`` is -1 where the least objective is the best, as of upper
+    bounds.
     """
 
     records: list[dict[str, Any]] = field(default_factory=list)
     best_epoch: int | None = None
     stopped: Literal["finished", "early", "interrupted"] = "finished"
     notes: list[str] = field(default_factory=list)
+    sign: Literal[1, -1] = 1
 
     def __len__(self) -> int:
         return len(self.records)
@@ -45,3 +54,9 @@ class History:
         last = self.records[-1]
         kind = "validation" if "validation_objective" in last else "train"
         return f"{where}  {kind} {last[f'{kind}_objective']:.2f} nats"
+
+
+def scheduled(vae: VAE, objective: Objective, lr: Weight, progress: float) -> dict[str, float]:
+    """What a record says of schedules, of the objective and of the model: their values at this moment of the run."""
+    moving = schedules(vae) | objective.schedules() | ({"lr": lr} if isinstance(lr, Schedule) else {})
+    return {f"scheduled_{name}": schedule(progress) for name, schedule in moving.items()}

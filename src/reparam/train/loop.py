@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, Literal, NamedTuple, NoReturn
 
 import torch
 from torch import Tensor
@@ -15,25 +15,31 @@ from torch import Tensor
 from reparam import seeding
 from reparam.conditional import following, scheduled_parts
 from reparam.data import Dataset, Schema, as_dataset
+from reparam.engine import dtype_of, resolve
 from reparam.errors import InputError, NonFiniteError
 from reparam.evaluate import objective_value
-from reparam.evaluate.bounds import finite_kl
 from reparam.objectives import ELBO, Objective, penalties
 from reparam.run import model_digest
 from reparam.schedules import Schedule, Weight, value
+from reparam.train import checkpoint, optimisers
+from reparam.train.auxiliary import Auxiliary
 from reparam.train.checkpoint import Position, State, Weights
 from reparam.train.checks import check_data, check_options, diagnose, split, warn_of_shortfalls
-from reparam.train.history import History
+from reparam.train.form import Compile, Form
+from reparam.train.history import History, scheduled
+from reparam.train.optimisers import Factory
 from reparam.train.process import flushed_denormals, stop_request
 from reparam.train.progress import Progress
+from reparam.train.step import Options, Step, require_options
 from reparam.train.writer import RunWriter
 from reparam.vae import VAE, reference
 
-_TERMS = ("objective", "reconstruction", "kl")
+_TERMS = ("objective", "reconstruction", "kl", "penalty")
 _GATHERED_ROWS = 8192
+AUTO_PRECISION = "float32"
 
 
-def fit(  # noqa: PLR0912, PLR0915 (the whole of training, to be read from top to bottom)
+def fit(  # noqa: PLR0915 (the whole of training, to be read from top to bottom)
     vae: VAE,
     x: Any,
     *,
@@ -46,6 +52,12 @@ def fit(  # noqa: PLR0912, PLR0915 (the whole of training, to be read from top t
     patience: int | None = None,
     out: str | Path | None = None,
     contexts: Sequence[Tensor] = (),
+    compile: Compile | str = "auto",
+    precision: Literal["auto", "float32", "bfloat16", "float64"] | str = "auto",
+    optimizer: str | Factory | torch.optim.Optimizer = "adam",
+    clip: float | None = None,
+    accumulate: int = 1,
+    ema: float | None = None,
     resume: bool = False,
     config: dict[str, Any] | None = None,
     schema: Schema | None = None,
@@ -53,9 +65,9 @@ def fit(  # noqa: PLR0912, PLR0915 (the whole of training, to be read from top t
     retries: int = 0,
     checkpoint_seconds: float = 60.0,
     on_start: Callable[[], None] | None = None,
-    on_epoch: Callable[[dict[str, Any]], None] | None = None,
+    on_epoch: Callable[[dict[str, Any]], bool | None] | None = None,
 ) -> History:
-    """Train the model in place, by Adam on minibatches in random order, and return what happened.
+    """Train the model in place on minibatches in random order, and return what happened.
 
     ``x`` is an array or tensor (N, *event), or a Dataset (uint8 stays uint8 and is converted per batch).
     ``objective`` is the ELBO unless given. ``validation`` is a share of the rows to hold out (0 < share < 1, chosen by
@@ -63,10 +75,20 @@ def fit(  # noqa: PLR0912, PLR0915 (the whole of training, to be read from top t
     with ``patience`` training stops after so many epochs without a better one. Validation uses the objective at its
     final weights and the same noise each epoch.
 
-    ``lr``, weights of the objective and temperatures of the model may be :mod:`reparam.schedules`, in fractions of the
-    run: the step that ends at a share t of all rows of all epochs uses their values at t, so that the last step uses
-    the final ones. A run that ends before its objective has come to its final weights says so by a warning, and in
-    ``History.notes``.
+    ``lr`` and weights of the objective may be :mod:`reparam.schedules`, in fractions of the run: the step that ends at
+    a share t of all rows of all epochs uses their values at t, so that the last step uses the final ones. A run that
+    ends before its objective has come to its final weights says so by a warning, and in ``History.notes``.
+
+    ``compile`` makes one graph of forward, backward and optimiser: "auto" where the run is long enough for it to pay,
+    by an estimate that counts arithmetic and measures no time; True always, or an error that says why not. Both forms
+    have the same loss to rounding. A last batch of fewer rows is done without it.
+    ``precision`` "bfloat16" rounds the operands of matrix products, where the hardware has such products; weights,
+    likelihoods, KL and the optimiser stay in float32. "float32" and "float64" convert the model; "auto" leaves it.
+
+    ``optimizer`` is Adam unless given: a name of ``reparam.train.OPTIMIZERS``, a factory ``f(parameters, lr=lr)`` such
+    as a class of torch.optim, or an optimiser, which goes on with what it has learned. ``clip`` is the largest norm of
+    the gradient. ``accumulate`` takes so many batches for one step, one after the other, as if they were one. With
+    ``ema``, such as 0.999, the weights that are validated and kept are exponential averages of those that are trained.
 
     ``out`` is a run folder that :func:`reparam.load` opens; after the first epoch, every ``checkpoint_seconds`` and at
     the end it gets a checkpoint, written in the background, from which ``resume=True`` goes on with the same bits as an
@@ -79,7 +101,10 @@ def fit(  # noqa: PLR0912, PLR0915 (the whole of training, to be read from top t
 
     ``seed`` decides the order of rows and all noise; the caller's generators are left as they were.
     ``progress`` None shows progress on terminals; ``on_start`` is called when data and model have been accepted and
-    nothing is written yet, ``on_epoch`` with each epoch's record.
+    nothing is written yet, ``on_epoch`` with each epoch's record; where it returns True,
+    training ends.
+
+    What an objective trains beside the model (its adversaries, such as a discriminator) is trained in place too.
 
     Raises:
         InputError: for data or options that cannot be used, before anything is written.
@@ -90,22 +115,22 @@ def fit(  # noqa: PLR0912, PLR0915 (the whole of training, to be read from top t
         SaveError: if ``out`` can no longer be written to while training: its last checkpoint is whole, and the model
             has its present weights.
     """
-    objective = ELBO() if objective is None else objective
-    if not isinstance(objective, Objective):
-        raise TypeError(f"objective must be one of reparam.objectives, not {type(objective).__name__}")
+    objective = _objective(objective)
     check_options(
         epochs=epochs, batch_size=batch_size, lr=lr, patience=patience, seed=seed, retries=retries,
         checkpoint_seconds=checkpoint_seconds,
     )  # fmt: skip
+    options = _options(vae, optimizer, clip, accumulate, ema, precision, compile)
     data, held = split(as_dataset(x, contexts), validation, seed)
+    auxiliary = Auxiliary(objective, reference(vae))
     check_data(vae, objective, data, held)
     if on_start is not None:
         on_start()
-    optimizer = torch.optim.Adam(vae.parameters(), lr=value(lr), fused=True)
-    settings = _settings(vae, objective, data, epochs, batch_size, lr, seed)
-    folder = None if out is None else RunWriter(Path(out), vae, optimizer, settings, resume, checkpoint_seconds)
-    if folder:
-        folder.earlier = _earlier(objective)
+    ascent = optimisers.make(optimizer, vae, value(lr))
+    settings = _settings(vae, objective, data, epochs, batch_size, lr, seed, options)
+    folder = None if out is None else RunWriter(
+        Path(out), vae, ascent, auxiliary, settings, _earlier(objective), resume, checkpoint_seconds
+    )  # fmt: skip
     with (
         seeding.seeded(seed),
         flushed_denormals(),
@@ -113,67 +138,117 @@ def fit(  # noqa: PLR0912, PLR0915 (the whole of training, to be read from top t
         following(vae) as tell,
         folder or nullcontext(),
     ):
-        position, best = (folder.read() if folder and resume else None) or (Position(), None)
-        if position.epoch > epochs:
-            raise InputError(f"the run in {out} has {position.epoch} epochs already: give more than that, not {epochs}")
-        if folder:
-            folder.start(config or {}, schema or Schema.of(data), position)
-        history = History(position.records)
+        position, best = _begin(folder, resume, epochs, config or {}, schema or Schema.of(data))
+        history = History(position.records, sign=objective.sign)
         started = time.monotonic() - position.seconds
-        good = State.of(vae, optimizer, position)
+        good = State.of(vae, ascent, auxiliary, position)
+        kept = good.weights
         _training_mode(vae)
+        step = Step(vae, objective, data, ascent, options, position, auxiliary)
+        size = min(batch_size * accumulate, len(data))
+
+        def went_back() -> bool:
+            """Whether a step since the last look was not finite, and the run is at its last good state again."""
+            failure = _settle(step, position, lr)
+            if failure is None:
+                return False
+            if position.retries == retries:
+                _stop_at_non_finite(vae, failure, position, kept, folder)
+            position.go_back(good.put(vae, ascent, auxiliary), failure.step, failure.culprit, failure.lr)
+            step.restart(position)
+            return True
+
         with Progress(epochs * len(data), "rows", progress) as bar:
+            form = Form(compile, step, position, size, bar.line)
             while position.epoch < epochs and not _exhausted(position, patience) and not stop.asked():
-                for batch in _batches(data, batch_size, seed, position, reference(vae)):
-                    now = _share(position, len(batch[0]), len(data), epochs)
-                    optimizer.param_groups[0]["lr"] = rate = position.lr_factor * value(lr, now)
-                    terms = _step(vae, objective, optimizer, batch, tell(now), len(data))
-                    if terms is None:
-                        culprit = diagnose(vae, objective, batch)
-                        if position.retries == retries:
-                            _stop_at_non_finite(vae, culprit, len(batch[0]), position, rate, good.weights, folder)
-                        position.go_back(good.put(vae, optimizer), culprit, rate)
-                        break
-                    position.take(len(batch[0]), terms)
+                for batch in _batches(data, size, seed, position):
+                    form(batch, epochs * len(data) // size)
+                    now = tell(_share(position, len(batch[0]), len(data), epochs))
+                    step(batch, now, position.lr_factor * value(lr, now))
+                    position.take(len(batch[0]))
                     bar.update(position.epoch * len(data) + position.rows, history.summary(position.epoch, epochs))
+                    save = folder is not None and folder.due()
+                    if (save or step.due() or stop.asked()) and went_back():
+                        break
                     if stop.asked():
                         break
-                    if folder and folder.due():
+                    if folder and save:
                         position.seconds = time.monotonic() - started
                         folder.save(best, position)
                 position.seconds = time.monotonic() - started
-                if position.rows < len(data):
+                if went_back() or position.rows < len(data):
                     continue
-                record = _end_epoch(vae, objective, data, held, position, seed)
-                good = State.of(vae, optimizer, position)
-                best = good.weights if position.best_epoch == position.epoch else best
+                weights = scheduled(vae, objective, lr, _share(position, 0, len(data), epochs))
+                with step.averaged():
+                    record = _end_epoch(vae, objective, data, held, position, seed, weights)
+                    kept = checkpoint.snapshot(vae)
+                good = State.of(vae, ascent, auxiliary, position)
+                best = kept if position.best_epoch == position.epoch else best
                 if folder:
                     folder.end_epoch(record, best, position)
-                if on_epoch is not None:
-                    on_epoch(record)
-            bar.update(
-                position.epoch * len(data) + position.rows,
-                history.summary(position.epoch, epochs),
-                force=True,
-            )
+                if on_epoch is not None and on_epoch(record) is True:
+                    break
+                step.start_epoch()
+            bar.update(position.epoch * len(data) + position.rows, history.summary(position.epoch, epochs), force=True)
         if folder:
             folder.save(best, position)
     if best is not None:
         vae.load_state_dict(best)
     vae.eval()
     _close(history, position, objective, len(data), epochs, stop.asked())
+    history.notes += form.notes
     return history
 
 
+def _objective(given: Any) -> Objective:
+    objective = ELBO() if given is None else given
+    if not isinstance(objective, Objective):
+        raise TypeError(f"objective must be one of reparam.objectives, not {type(objective).__name__}")
+    return objective
+
+
+def _options(
+    vae: VAE, optimizer: str | Factory | torch.optim.Optimizer, clip: float | None, accumulate: int,
+    ema: float | None, precision: str, compile: Compile | str,
+) -> Options:  # fmt: skip
+    """How steps are done, checked, with the model in their precision."""
+    options = Options(optimizer, clip, accumulate, ema, resolve(precision, reference(vae), AUTO_PRECISION))
+    require_options(options)
+    if compile not in ("auto", True, False):
+        raise InputError(f"compile is 'auto', True or False, not {compile!r}")
+    if precision != "auto":
+        vae.to(dtype_of(options.precision))
+    return options
+
+
+def _begin(
+    folder: RunWriter | None, resume: bool, epochs: int, config: dict[str, Any], schema: Schema
+) -> tuple[Position, Weights | None]:
+    """Where the run starts, and its best weights so far: those of the folder's checkpoint, if it is resumed."""
+    if folder is None:
+        return Position(), None
+    position, best = (folder.read() if resume else None) or (Position(), None)
+    if position.epoch > epochs:
+        raise InputError(
+            f"the run in {folder.path} has {position.epoch} epochs already: give more than that, not {epochs}"
+        )
+    folder.start(config, schema, position)
+    return position, best
+
+
 def _settings(
-    vae: VAE, objective: Objective, data: Dataset, epochs: int, batch_size: int, lr: Weight, seed: int
-) -> dict[str, Any]:
+    vae: VAE, objective: Objective, data: Dataset, epochs: int, batch_size: int, lr: Weight, seed: int,
+    options: Options,
+) -> dict[str, Any]:  # fmt: skip
     """What a resumed run must have in common with the run that was begun."""
     settings = {
         "epochs": epochs, "batch_size": batch_size, "lr": str(lr) if isinstance(lr, Schedule) else lr, "seed": seed,
         "rows": len(data), "data": data.fingerprint(), "objective": repr(objective),
         "model": model_digest(vae),
     }  # fmt: skip
+    plain = Options()
+    changed = {**vars(options), "optimizer": optimisers.describe(options.optimizer)}
+    settings |= {name: v for name, v in changed.items() if v != getattr(plain, name)}
     if isinstance(lr, Schedule) or objective.schedules() or scheduled_parts(vae):
         settings["scheduled_epochs"] = epochs  # with more of them, the steps done would have been others
     return settings
@@ -191,30 +266,6 @@ def _earlier(objective: Objective) -> dict[str, Any]:
     return {"objective": text(objective)}
 
 
-def _step(
-    vae: VAE, objective: Objective, optimizer: torch.optim.Optimizer, batch: tuple[Tensor, ...], now: float, rows: int
-) -> list[float] | None:
-    """One step of gradient ascent: its mean terms, or None, with the weights untouched, if the loss is not finite.
-
-    Gradients are those of the objective ``now``, at this share of the run; the terms are those of its final weights.
-    """
-    draw = vae(*batch, k=objective.k, check=False)
-    bound = objective.bound(draw)
-    current = objective.at(now)
-    surrogate = current.surrogate(draw, bound if current is objective else current.bound(draw))
-    loss = current.penalty(draw, rows) - surrogate.mean()
-    if not math.isfinite(loss.detach()):
-        return None
-    layers = () if draw.kl_layers is None else draw.kl_layers  # before the step changes the networks between layers
-    optimizer.zero_grad(set_to_none=True)
-    loss.backward()
-    optimizer.step()
-    with torch.no_grad():
-        terms = [float(t.mean()) for t in (bound, draw.reconstruction, finite_kl(draw), *layers)]
-    vae.absorb(draw)
-    return terms
-
-
 def _training_mode(vae: VAE) -> None:
     """The model in training mode, but for parts whose parameters are all frozen: these keep still."""
     vae.train()
@@ -224,8 +275,32 @@ def _training_mode(vae: VAE) -> None:
             part.eval()
 
 
+class _Failure(NamedTuple):
+    """The first step whose loss was not finite: its number in the run, its rows, what was wrong, and its rate."""
+
+    step: int
+    rows: slice
+    culprit: str
+    lr: float
+
+
+def _settle(step: Step, position: Position, lr: Weight) -> _Failure | None:
+    """Bring the sums of the epoch to the position, and look whether all losses since the last time were finite."""
+    sums, undone = step.settle()
+    position.sums = sums or position.sums
+    if not undone:
+        return None
+    failed = undone[0]
+    first = position.rows - sum(len(held.batch[0]) for held in undone)
+    culprit = diagnose(step.vae, step.objective, step.again(failed))
+    return _Failure(
+        position.step - len(undone) + 1, slice(first, first + len(failed.batch[0])), culprit,
+        position.lr_factor * value(lr, failed.now),
+    )  # fmt: skip
+
+
 def _stop_at_non_finite(
-    vae: VAE, culprit: str, rows: int, position: Position, lr: float, good: Weights, folder: RunWriter | None
+    vae: VAE, failure: _Failure, position: Position, good: Weights, folder: RunWriter | None
 ) -> NoReturn:
     """Put the last good weights back, keep them in the folder, and say what happened and what to try."""
     vae.load_state_dict(good)
@@ -233,16 +308,16 @@ def _stop_at_non_finite(
     if folder:
         folder.save_weights(good)
     raise NonFiniteError(
-        f"training stopped at step {position.step + 1} (epoch {position.epoch + 1}, rows {position.rows} to "
-        f"{position.rows + rows - 1} of its order): not finite: {culprit}. The weights of the epoch's start "
-        f"are kept. Try lr={lr / 10:g}, look for extreme values in the data, or standardise them"
+        f"training stopped at step {failure.step} (epoch {position.epoch + 1}, rows {failure.rows.start} to "
+        f"{failure.rows.stop - 1} of its order): not finite: {failure.culprit}. The weights of the epoch's start "
+        f"are kept. Try lr={failure.lr / 10:g}, look for extreme values in the data, or standardise them"
     )
 
 
-def _batches(data: Dataset, size: int, seed: int, position: Position, like: Tensor) -> Iterator[tuple[Tensor, ...]]:
+def _batches(data: Dataset, size: int, seed: int, position: Position) -> Iterator[tuple[Tensor, ...]]:
     """The batches (x, *contexts) of this epoch from the run's position on, in an order that seed and epoch decide.
 
-    Rows are gathered for many batches at once, which costs a fraction of gathering each.
+    They are rows as the data hold them, gathered for many batches at once, which costs a fraction of gathering each.
     """
     order = torch.randperm(len(data), generator=torch.Generator().manual_seed(seed * 1_000_003 + position.epoch))
     block = size * max(1, _GATHERED_ROWS // size)
@@ -250,13 +325,13 @@ def _batches(data: Dataset, size: int, seed: int, position: Position, like: Tens
     for start in range(begun // block * block, len(data), block):
         rows = data[order[start : start + block]]
         for at in range(max(0, begun - start), len(rows), size):
-            some = slice(at, at + size)
-            yield data.visit(rows.x[some], like), *rows.contexts_of(some, like)
+            yield tuple(t[at : at + size] for t in (rows.x, *rows.contexts))
 
 
 def _end_epoch(
-    vae: VAE, objective: Objective, data: Dataset, held: Dataset | None, position: Position, seed: int
-) -> dict[str, Any]:
+    vae: VAE, objective: Objective, data: Dataset, held: Dataset | None, position: Position, seed: int,
+    weights: dict[str, float],
+) -> dict[str, Any]:  # fmt: skip
     """Close the epoch: its means, its validation, and whether it is the best so far."""
     position.epoch += 1
     record: dict[str, Any] = {"epoch": position.epoch, "step": position.step}
@@ -264,6 +339,7 @@ def _end_epoch(
     record |= {f"train_{n}": mean for n, mean in zip(_TERMS, means, strict=False)}
     if layers := means[len(_TERMS) :]:
         record["train_kl_layers"] = layers
+    record |= weights
     if held is not None:
         values = objective_value(vae, held, objective, seed)
         record |= {f"validation_{n}": v for n, v in values.items()}
@@ -276,9 +352,10 @@ def _end_epoch(
             position.best_value, position.best_epoch = score, position.epoch
     else:
         position.best_epoch = position.epoch
+    record["best_epoch"] = position.best_epoch
     record["seconds"] = round(position.seconds, 3)
     record["rows_per_second"] = round(position.epoch * len(data) / max(position.seconds, 1e-9))
-    position.rows, position.sums = 0, []
+    position.rows, position.sums = 0, [0.0] * len(position.sums)
     position.records.append(record)
     return record
 

@@ -1,4 +1,4 @@
-"""What training borrows from the process, and gives back: signals, denormals; and memory, for the command."""
+"""What training borrows from the process, and gives back: signals, denormals, threads; and memory, for the command."""
 
 from __future__ import annotations
 
@@ -11,10 +11,12 @@ from contextlib import contextmanager
 from types import FrameType
 
 import torch
+from torch import nn
 
 # Ctrl-C; a polite kill; a terminal that was closed, or lost with its connection
 _SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 
+_SMALL_STEP = 1 << 24  # multiplications and additions of a step, forward, below which one thread is about as fast
 _HANGUPS = [s for s in _SIGNALS if s.name == "SIGHUP"]
 
 
@@ -73,6 +75,25 @@ def flushed_denormals() -> Iterator[None]:
         yield
     finally:
         torch.set_flush_denormal(were_flushed)
+
+
+def threads_for(model: nn.Module, batch_size: int) -> int:
+    """One thread for a step so small that threads would mostly wait for each other, else all: never by timing, so that
+    the same command gives the same bits.
+    """
+    work = batch_size * sum(p.numel() for p in model.parameters())
+    return 1 if work < _SMALL_STEP else torch.get_num_threads()
+
+
+@contextmanager
+def threads(count: int) -> Iterator[None]:
+    """So many threads of torch inside the block, and as many as before after it."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def keep_freed_memory() -> None:

@@ -42,6 +42,12 @@ class Progress:
         if self.enabled and self.terminal and self.width:
             self.stream.write("\n")
 
+    def line(self, text: str) -> None:
+        """A line that stays."""
+        if self.enabled:
+            self.stream.write(f"\r{text.ljust(self.width)}\n" if self.terminal else f"{text}\n")
+            self.stream.flush()
+
     def update(self, done: int, said: str = "", force: bool = False) -> None:
         """Show that ``done`` units are done; lines come ten times a second at most, each ten seconds off terminals."""
         if not self.enabled:

@@ -19,6 +19,7 @@ from reparam.errors import RunFolderError, SaveError
 from reparam.run import HISTORY, FolderLock, atomic_write
 from reparam.run.folder import write_config, write_weights
 from reparam.train import checkpoint
+from reparam.train.auxiliary import Auxiliary
 from reparam.train.checkpoint import Position, State, Weights
 from reparam.vae import VAE
 
@@ -28,7 +29,7 @@ class RunWriter:
     ``seconds``, within epochs too, and at the end.
 
     Weights and checkpoints are copied at once and written by a thread, one at a time, while training goes on. The
-    folder is locked until the writer is left.
+    folder is locked until the writer is left. ``earlier`` are settings as earlier versions wrote them.
 
     Raises:
         RunFolderError: for a path that is a file, a folder that is not empty unless ``resume``, one in which another
@@ -37,11 +38,11 @@ class RunWriter:
     """
 
     def __init__(
-        self, path: Path, vae: VAE, optimizer: torch.optim.Optimizer, settings: dict[str, Any], resume: bool,
-        seconds: float = 60.0, earlier: Mapping[str, Any] | None = None,
+        self, path: Path, vae: VAE, optimizer: torch.optim.Optimizer, auxiliary: Auxiliary, settings: dict[str, Any],
+        earlier: Mapping[str, Any], resume: bool, seconds: float = 60.0,
     ) -> None:  # fmt: skip
-        self.path, self.vae, self.optimizer, self.settings, self.seconds = path, vae, optimizer, settings, seconds
-        self.earlier = earlier or {}  # settings as earlier versions wrote them
+        self.path, self.vae, self.optimizer, self.auxiliary = path, vae, optimizer, auxiliary
+        self.settings, self.earlier, self.seconds = settings, earlier, seconds
         self.lock = FolderLock(path)
         self.saved, self.usable = time.monotonic(), resume
         self.keep = True  # whether the checkpoint that is there is good
@@ -56,12 +57,12 @@ class RunWriter:
             self.lock.take()
 
     def read(self) -> tuple[Position, Weights | None] | None:
-        """Put model, optimiser and torch's generator into the state to resume from; None where there is none."""
+        """Put model, optimisers and torch's generator into the state to resume from; None where there is none."""
         found = checkpoint.read(self.path, self.settings, self.earlier)
         if found is None:
             return None
         self.keep = found.latest
-        return found.state.put(self.vae, self.optimizer), found.best
+        return found.state.put(self.vae, self.optimizer, self.auxiliary), found.best
 
     def start(self, config: Mapping[str, Any], schema: Schema, position: Position) -> None:
         """What stands from the first moment: the configuration, and the history up to the checkpoint."""
@@ -94,7 +95,7 @@ class RunWriter:
         """The weights to use (the best, else the present ones), and everything needed to go on, in the background."""
         self.wait()
         self._begin_again_if_vanished(position.records)
-        state = State.of(self.vae, self.optimizer, position)
+        state = State.of(self.vae, self.optimizer, self.auxiliary, position)
         self._pending = self._thread.submit(self._write, state, best)
         self.saved, self.usable = time.monotonic(), True
 

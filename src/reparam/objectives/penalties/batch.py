@@ -1,50 +1,22 @@
-"""Penalties: properties of a batch of draws, for ``objectives.Penalized``. They belong to no datum and to no bound.
+"""Penalties that compare the rows of a batch with each other.
 
-All but SquaredNorm, Commitment and CodebookDistance compare the rows of a batch with each other, so their values depend
-on the batch, as the estimates of the papers do: they converge as it grows. A batch of one row tells nothing of this
-kind and is not penalised.
+Their values depend on the batch, as the estimates of the papers do: they converge as it grows. A batch of one row tells
+nothing of this kind and is not penalised.
 """
 
 from __future__ import annotations
 
 import math
-from abc import ABC, abstractmethod
 from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.distributions import Distribution, Independent, MultivariateNormal, Normal
 
-from reparam.calls import Written
-from reparam.distributions import Quantized
 from reparam.errors import InputError
-from reparam.objectives.gradients import require_path
+from reparam.objectives.penalties.base import Penalty
 from reparam.shapes import Float
 from reparam.vae import Draw, has_density
-
-__all__ = [
-    "DIP", "HSIC", "MMD", "CodebookDistance", "Commitment", "DimensionwiseKL", "MutualInformation", "Penalty",
-    "SquaredNorm", "TotalCorrelation",
-]  # fmt: skip
-
-
-class Penalty(Written, ABC):
-    """A property of a batch, to be kept small."""
-
-    least_rows: int = 2
-
-    def __call__(self, draw: Draw, rows: int) -> Tensor:
-        """The penalty of this batch, a scalar; ``rows`` is the number of data of which they are a part.
-
-        Raises:
-            InputError: for samples that are discrete, or carry no gradient to the encoder.
-        """
-        require_path(draw, f"the penalty {type(self).__name__}")
-        return self.of(draw, rows) if draw.z.shape[1] >= self.least_rows else draw.z.new_zeros(())
-
-    @abstractmethod
-    def of(self, draw: Draw, rows: int) -> Tensor:
-        """The penalty of a batch of at least ``least_rows``."""
 
 
 class Terms(NamedTuple):
@@ -241,60 +213,6 @@ class HSIC(Penalty):
 
 def _square_distances(x: Float[Tensor, "*k n d"]) -> Float[Tensor, "*k n n"]:
     return (x.unsqueeze(-2) - x.unsqueeze(-3)).square().sum(-1)
-
-
-class SquaredNorm(Penalty):
-    """The mean of |z|²/2 (Ghosh et al. 2020): what keeps the code of a deterministic autoencoder in place."""
-
-    least_rows = 1
-
-    def of(self, draw: Draw, rows: int) -> Tensor:
-        """Half the mean square length of z, a scalar."""
-        return draw.z.square().sum(-1).mean() / 2
-
-
-class Commitment(Penalty):
-    """The mean of |z_e - e|², by which outputs of the encoder keep to their codes (van den Oord et al. 2017, eq. 3).
-
-    Squares are summed over a datum's latent dimensions, as its nats are; the paper's weight is 0.25. The gradient goes
-    to the encoder alone.
-
-    Raises:
-        InputError: at the first draw, where the posterior is not quantised.
-    """
-
-    least_rows = 1
-
-    def of(self, draw: Draw, rows: int) -> Tensor:
-        """The mean square distance, a scalar."""
-        q = _quantized(draw)
-        return (q.encoded - q.vectors.detach()).square().sum(-1).mean()
-
-
-class CodebookDistance(Penalty):
-    """The same mean of |z_e - e|², for the codes alone (van den Oord et al. 2017, eq. 3, with weight 1).
-
-    Moving means (``VectorQuantized(decay=...)``) take its place; it is for codebooks that are learned by gradient.
-
-    Raises:
-        InputError: at the first draw, where the posterior is not quantised.
-    """
-
-    least_rows = 1
-
-    def of(self, draw: Draw, rows: int) -> Tensor:
-        """The mean square distance, a scalar."""
-        q = _quantized(draw)
-        return (q.encoded.detach() - q.vectors).square().sum(-1).mean()
-
-
-def _quantized(draw: Draw) -> Quantized:
-    if not isinstance(draw.q, Quantized):
-        raise InputError(
-            "the distance from a codebook needs a quantised posterior, such as posteriors.VectorQuantized; this one is "
-            f"{type(draw.q).__name__}"
-        )
-    return draw.q
 
 
 def _marginals(d: Distribution, name: str, independent: bool = False) -> Distribution:

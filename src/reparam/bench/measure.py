@@ -1,0 +1,139 @@
+"""Times of one case: the library and the loops in strictly alternating rounds of one process."""
+
+from __future__ import annotations
+
+import resource
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from reparam.bench import hand, peers
+from reparam.bench.cases import Case
+from reparam.data import Dataset
+from reparam.evaluate import log_likelihood
+from reparam.train import fit
+
+Round = Callable[[], object]
+_ROW_BY_ROW = "row by row"
+
+
+def measure(case: Case, compiled: bool, precision: str, rounds: int) -> dict[str, Any]:
+    """Samples per second of the library in this form and of everything beside it, and their ratios by round.
+
+    The first round of each is thrown away: compilers, caches and allocators settle in it.
+    """
+    x = case.data()
+    others = _others(case, x)
+    seconds: dict[str, list[float]] = {name: [] for name in ("reparam", *others)}
+
+    def beside() -> None:
+        for name, run in others.items():
+            seconds[name].append(_timed(run))
+
+    own = _evaluate if case.evaluation else _train
+    own(case, x, compiled, precision, rounds + 1, seconds["reparam"], beside)
+    kept = {name: times[1 : rounds + 1] for name, times in seconds.items()}
+    rows = {name: case.few if name == _ROW_BY_ROW else case.rows for name in kept}
+    rates = {name: rows[name] / statistics.median(times) for name, times in kept.items()}
+    ratios = {
+        name: statistics.median(
+            theirs / rows[name] * case.rows / ours for theirs, ours in zip(times, kept["reparam"], strict=True)
+        )
+        for name, times in kept.items()
+        if name != "reparam"
+    }
+    return {
+        "case": case.name, "compiled": compiled, "precision": precision, "rounds": rounds,
+        "samples_per_second": {n: round(r, 1) for n, r in rates.items()},
+        "ratio": {n: round(r, 3) for n, r in ratios.items()},
+        "peak_mb": _peak_mb(), **_shares(case, rates["reparam"], precision),
+    }  # fmt: skip
+
+
+def _timed(run: Round) -> float:
+    began = time.perf_counter()
+    run()
+    return time.perf_counter() - began
+
+
+def _train(
+    case: Case, x: Tensor, compiled: bool, precision: str, rounds: int, seconds: list[float], beside: Callable[[], None]
+) -> None:
+    """``fit`` itself, an epoch to a round; the others run between two of its epochs."""
+    began = time.perf_counter()
+
+    def on_epoch(record: dict[str, Any]) -> None:
+        nonlocal began
+        seconds.append(time.perf_counter() - began)
+        beside()
+        began = time.perf_counter()
+
+    torch.manual_seed(0)
+    fit(
+        case.vae(), Dataset(x), objective=case.objective(), epochs=rounds, batch_size=case.batch, compile=compiled,
+        precision=precision, progress=False, on_epoch=on_epoch,
+    )  # fmt: skip
+
+
+def _evaluate(
+    case: Case, x: Tensor, compiled: bool, precision: str, rounds: int, seconds: list[float], beside: Callable[[], None]
+) -> None:
+    torch.manual_seed(0)
+    vae = case.vae()
+    for _ in range(rounds):
+        seconds.append(_timed(lambda: log_likelihood(vae, x, case.k, compile=compiled, precision=precision)))
+        beside()
+
+
+def _others(case: Case, x: Tensor) -> dict[str, Round]:
+    torch.manual_seed(0)
+    if case.evaluation:
+        model = case.hand_written()
+        return {_ROW_BY_ROW: lambda: model.importance(x[: case.few], case.k)}
+    found: dict[str, Round] = {
+        "dataloader": hand.dataloader(case.hand_written(), x, case.batch),
+        "fast eager": hand.fast(case.hand_written(), x, case.batch),
+    }
+    return found | peers.installed(case, x)
+
+
+def _peak_mb() -> float:
+    """The most memory that this process held, in MB."""
+    unit = 1 << 20 if sys.platform == "darwin" else 1 << 10
+    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit, 1)
+
+
+def _shares(case: Case, rate: float, precision: str) -> dict[str, float]:
+    """The arithmetic of the step, as a share of the same products alone and of a large one, 2048 cubed."""
+    if case.evaluation or not (products := case.products(case.batch)):
+        return {}
+    dtype = torch.bfloat16 if precision == "bfloat16" else torch.float32
+    flops = sum(2 * m * n * k for m, n, k in products)
+    alone = sum(_product_seconds(m, n, k, dtype) for m, n, k in products)
+    large = 2 * 2048**3 / _product_seconds(2048, 2048, 2048, dtype)
+    achieved = flops * rate / case.batch
+    return {
+        "gflops": round(achieved / 1e9, 1),
+        "share_of_own_products": round(achieved / (flops / alone), 3),
+        "share_of_2048": round(achieved / large, 3),
+    }
+
+
+def _product_seconds(m: int, n: int, k: int, dtype: torch.dtype) -> float:
+    """The best of several timings."""
+    a, b = torch.ones(m, k, dtype=dtype), torch.ones(n, k, dtype=dtype)
+    repeats = max(1, int(2e8 / (m * n * k)))
+
+    def run() -> None:
+        for _ in range(repeats):
+            torch.mm(a, b.t())
+
+    with suppress(RuntimeError), torch.no_grad():
+        run()
+    return min(_timed(run) for _ in range(5)) / repeats

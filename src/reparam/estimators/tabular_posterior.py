@@ -1,0 +1,152 @@
+"""What the seen cells of a row tell about the missing ones: weighted draws of z, and what follows from them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from reparam import seeding
+from reparam.data import Dataset
+from reparam.data.table import TableSchema
+from reparam.distributions import Joined, filled, from_standard_normal, log_prob_of_each, unwrap
+from reparam.estimators.tabular_given import Limits, draw_within, fixed_combinations, joined
+from reparam.evaluate.draws import draws, evaluating
+from reparam.vae import VAE, reference
+
+_CALL = 8192  # decoder rows in one call
+
+
+class Weighted(NamedTuple):
+    """Draws of z for some rows and their importance weights: together, p(z | what is seen).
+
+    Shapes: z (K, B, D), weights (K, B), which sum to one over K, contexts (B, ...).
+    """
+
+    rows: slice
+    z: Tensor
+    weights: Tensor
+    contexts: tuple[Tensor, ...]
+
+    def repeated(self, k: int) -> tuple[Tensor, ...]:
+        """The contexts for k draws of each row, (k B, ...)."""
+        return tuple(c.expand(k, *c.shape).flatten(0, 1) for c in self.contexts)
+
+
+def weighted(vae: VAE, data: Dataset, k: int, seed: int) -> Iterator[Weighted]:
+    """k draws of q(z|x_seen) for each row, weighted by p(x_seen, z) / q(z|x_seen)."""
+    with evaluating(vae):
+        for rows, draw in draws(vae, data, k, seed, "posterior", max(_CALL, k), whole=True):
+            weights = draw.log_w.double().softmax(0)
+            yield Weighted(rows, draw.z, weights, data.contexts_of(rows, reference(vae)))
+
+
+@torch.no_grad()
+def single(
+    vae: VAE, data: Dataset, schema: TableSchema, k: int, seed: int, first: int = 0
+) -> tuple[np.ndarray, np.ndarray]:
+    """One value for each cell given what is seen, in the units of the columns (N, W), and its probability.
+
+    Posterior means for numbers and counts, the median of grades, the most probable of other categories, as their
+    numbers; the probability is that of the category, NaN for numbers. ``first`` is the number of the first row in the
+    whole table.
+    """
+    values = np.empty((len(data), schema.width))
+    probabilities = np.full(values.shape, np.nan)
+    for part in weighted(vae, data, k, seed):
+        with seeding.seeded((seed * 1_000_003 + first + part.rows.start) % 2**32):
+            d = joined(vae, part.z, *(c.expand(k, *c.shape) for c in part.contexts))
+            _means(d, part.weights, schema, values[part.rows], probabilities[part.rows])
+    return values, probabilities
+
+
+def _means(d: Joined, weights: Tensor, schema: TableSchema, values: np.ndarray, probabilities: np.ndarray) -> None:
+    """Fill in the mean or the most probable value of each column."""
+    columns = schema.modelled
+    for part, places in zip(d.parts, d.columns, strict=True):
+        mean = (weights.unsqueeze(-1) * part.mean.double()).sum(0).numpy()
+        drawn = None
+        for j, i in enumerate(places.tolist()):
+            column = columns[i] if i < len(columns) else None
+            if column is None or column.coded:
+                classes = column.classes if column else 2
+                p = _probabilities(part, j, classes, weights)
+                ordered = column is not None and column.kind == "ordinal"
+                best = (p.cumsum(-1) < 0.5 - 1e-9).sum(-1) if ordered else p.argmax(-1)
+                values[:, i] = best
+                probabilities[:, i] = np.take_along_axis(p, best[:, None], 1)[:, 0]
+            elif column.kind in ("positive", "proportion"):  # the mean of x is not x at the mean of its logarithm
+                drawn = part.sample() if drawn is None else drawn
+                x = column.fitting(column.raw(drawn[..., j].double().numpy()))
+                values[:, i] = (weights.numpy() * x).sum(0)
+            else:
+                values[:, i] = column.raw(mean[:, j])
+
+
+def _probabilities(part: object, j: int, classes: int, weights: Tensor) -> np.ndarray:
+    """The probability of each class of the j-th column of a part, (B, classes)."""
+    probs = unwrap(part).probs[:, :, j].double()  # type: ignore[arg-type, attr-defined]
+    probs = torch.stack([1 - probs, probs], -1) if probs.dim() == 2 else probs
+    return np.asarray((weights.unsqueeze(-1) * probs[..., :classes]).sum(0))
+
+
+@torch.no_grad()
+def multiple(vae: VAE, data: Dataset, schema: TableSchema, m: int, k: int, seed: int, first: int = 0) -> np.ndarray:
+    """m draws of each row's cells from p(x | what is seen), (m, N, W), in the model's numbers.
+
+    By sampling importance resampling (Rubin 1987; Mattei & Frellsen 2019): z is drawn from the weighted draws, x from
+    p(x|z), within the bounds of the schema. Equal rows get draws of their own: ``first`` is the number of the first.
+    """
+    limits, combine = Limits.of(schema), fixed_combinations(schema)
+    out = np.empty((m, len(data), schema.width), dtype=np.float32)
+    for part in weighted(vae, data, k, seed):
+        with seeding.seeded((seed * 1_000_003 + first + part.rows.start + 1) % 2**32):
+            chosen = part.weights.mT.multinomial(m, replacement=True).mT
+            z = part.z.gather(0, chosen.unsqueeze(-1).expand(-1, -1, part.z.shape[-1]))
+            x = draw_within(vae, z.flatten(0, 1), part.repeated(m), limits, combine)
+        out[:, part.rows] = x.reshape(m, -1, schema.width).numpy()
+    return out
+
+
+@torch.no_grad()
+def surprises(vae: VAE, data: Dataset, k: int, seed: int) -> np.ndarray:
+    """-log p(x_j | the other seen cells of its row) of each seen cell, (N, W), NaN where nothing is seen; model units.
+
+    log p(x) and log p(x without x_j) are estimated from the same draws, of an even mixture of q given the row and q
+    given the rest, so that the noise of both is common to their difference. The value of a row does not depend on the
+    rows beside it.
+    """
+    like, width = reference(vae), data.x.shape[1]
+    rows = max(1, _CALL // (k * width))
+    found = []
+    with evaluating(vae):
+        for start in range(0, len(data), rows):
+            at = slice(start, min(start + rows, len(data)))
+            x, c = data.fixed(data.x[at], like, seed), data.contexts_of(at, like)
+            found.append(_surprises(vae, x, c, k, seeding.row_keys(x, seed, "surprise")))
+    return np.concatenate(found)
+
+
+def _surprises(vae: VAE, x: Tensor, c: tuple[Tensor, ...], k: int, keys: list[int]) -> np.ndarray:
+    """The surprises of some rows: each row stands W times, each time without one of its cells."""
+    n, width = x.shape
+    cell = torch.arange(width).repeat_interleave(n)
+    x, c = x.repeat(width, 1), tuple(t.repeat(width, *(1,) * (t.dim() - 1)) for t in c)
+    seen = ~x.isnan()
+    rest = x.scatter(1, cell.unsqueeze(1), torch.nan)
+    half = max(1, k // 2)
+    q_rest, q_all = vae.posterior(rest, *c), vae.posterior(x, *c)
+    noise = seeding.normal(keys, (2 * half, q_all.event_shape[0]), x).movedim(0, 1).repeat(1, width, 1)
+    draws_of_both = [from_standard_normal(q, e) for q, e in zip((q_rest, q_all), noise.split(half), strict=True)]
+    z = torch.cat([t for t in draws_of_both if t is not None])
+    log_r = torch.logaddexp(q_rest.log_prob(z), q_all.log_prob(z))
+    d = joined(vae, z, *(t.expand(len(z), *t.shape) for t in c))
+    each = torch.where(seen, log_prob_of_each(d, filled(d, x)).double(), 0.0)
+    own = each.gather(-1, cell.expand(len(z), -1).unsqueeze(-1)).squeeze(-1)
+    log_w = each.sum(-1) + vae.prior(*c).log_prob(z).double() - log_r.double()
+    value = (log_w - own).logsumexp(0) - log_w.logsumexp(0)
+    there = seen.gather(1, cell.unsqueeze(1)).squeeze(1)
+    return torch.where(there, value, torch.nan).reshape(width, n).mT.numpy()

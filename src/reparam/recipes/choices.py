@@ -1,0 +1,114 @@
+"""Choices that names leave open, for the command and for estimators: by the data, or by one another."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from reparam.data import Dataset
+from reparam.errors import InputError, nearest
+from reparam.objectives import ELBO, IWAE, Objective, Reconstruction
+from reparam.recipes.codes import known
+from reparam.recipes.families import STANDARDIZED
+from reparam.recipes.papers import CHOICES
+
+OBJECTIVES = ("elbo", "iwae", "reconstruction")
+SCALED = (*STANDARDIZED, "log_normal", "discretized_logistic")
+DISPERSED = ("negative_binomial", "zero_inflated_negative_binomial")
+_K = {"iwae": 5}  # samples, where an objective wants more than one
+
+
+def objective_name(name: str, posterior: str, beta: float = 1.0) -> str:
+    """The objective, decided where it is auto: a point has no KL.
+
+    Raises:
+        InputError: for an unknown name, or a beta where there is no KL to weigh.
+    """
+    if name == "auto":
+        name = "reconstruction" if posterior == "point" else "elbo"
+    if name not in OBJECTIVES:
+        raise InputError(f"unknown objective {name!r}: {nearest(name, ('auto', *OBJECTIVES))}")
+    if beta != 1.0 and name != "elbo":
+        raise InputError(f"beta weighs the KL of elbo; the objective {name} has none")
+    return name
+
+
+def recipe_choices(
+    recipe: str, objective_given: bool, given: Mapping[str, str | None], dash: str = ""
+) -> dict[str, str]:
+    """What the recipe chooses itself; ``given`` are the names that the caller chose, None where none was.
+
+    Raises:
+        InputError: where the caller chose what the recipe brings; ``dash`` stands before the names of options.
+    """
+    if objective_given:
+        names = f"{dash}objective, {dash}k and {dash}beta"
+        raise InputError(f"the recipe {recipe} brings its own objective: leave out {names}")
+    chosen = CHOICES.get(recipe, {})
+    for name, value in chosen.items():
+        if given[name] not in (None, value):
+            raise InputError(f"the recipe {recipe} brings the {name} {value}: leave out {dash}{name}")
+    return chosen
+
+
+def samples_of(name: str) -> int:
+    """How many samples of z an objective takes unless told."""
+    return _K.get(name, 1)
+
+
+def objective_of(name: str, k: int | None = None, beta: float = 1.0) -> Objective:
+    """The objective of this name, one of ``OBJECTIVES``."""
+    k = samples_of(name) if k is None else k
+    makers: Mapping[str, Callable[[], Objective]] = {
+        "elbo": lambda: ELBO(k, beta),
+        "iwae": lambda: IWAE(k),
+        "reconstruction": lambda: Reconstruction(k),
+    }
+    known(name, makers, "objective")
+    return makers[name]()
+
+
+def data_options(
+    likelihood: str,
+    data: Dataset,
+    scale: float | str = "auto",
+    dispersion: float | str = "auto",
+    dtype: torch.dtype = torch.float32,
+) -> dict[str, Any]:
+    """What ``vae`` takes from the data: where the decoder starts, units, and the number of classes or levels.
+
+    ``scale`` and ``dispersion`` at "auto" are learned: one for each column of a table, one for all elements of an
+    image. A scale that is a number is in the data's units. Tensors are of the
+    model's ``dtype``.
+    """
+    auto = "elementwise" if len(data.event_shape) == 1 else "shared"
+    options: dict[str, Any] = {}
+    if likelihood in SCALED:
+        options["scale"] = auto if scale == "auto" else scale
+    if likelihood in STANDARDIZED and data.pixel_max is None:
+        return options | standardisation(data.x, options["scale"], dtype)
+    if likelihood in ("categorical", "ordinal"):
+        options["classes"] = max(2, int(data.x.max()) + 1)
+    if likelihood.startswith("discretized_logistic") and data.pixel_max:
+        options["levels"] = round(data.pixel_max) + 1
+    if likelihood in DISPERSED:
+        options["dispersion"] = auto if dispersion == "auto" else dispersion
+    return options | {"mean": mean_of(data.x, dtype) / (data.pixel_max or 1.0)}
+
+
+def mean_of(x: Tensor, dtype: torch.dtype, rows: int = 8192) -> Tensor:
+    """The mean datum."""
+    return torch.stack([part.double().sum(0) for part in x.split(rows)]).sum(0).to(dtype) / len(x)
+
+
+def standardisation(x: Tensor, scale: float | str, dtype: torch.dtype) -> dict[str, Any]:
+    """Mean and standard deviation: of each column of a table, of all elements of an image. Constants keep scale 1."""
+    y = x.double()
+    dims = (0,) if x.dim() == 2 else tuple(range(x.dim()))
+    loc, spread = y.mean(dims), y.std(dims)
+    spread = torch.where(spread > 1e-12 * (1 + loc.abs()), spread, 1.0)
+    more = {} if isinstance(scale, str) else {"scale": (scale / spread).to(dtype)}  # a number is in the data's units
+    return {"loc": loc.to(dtype), "spread": spread.to(dtype), **more}
