@@ -5,10 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from reparam.cli.common import check_seed, dataset, opened, prepare, say, writable
 from reparam.cli.options import ExploreOptions
 from reparam.data import Dataset, Schema
-from reparam.errors import InputError
+from reparam.data.frame_files import read_frame
+from reparam.data.streams import is_large
+from reparam.data.streams import look as stream_look
+from reparam.data.table import TableSchema, with_values
+from reparam.errors import InputError, nearest
 from reparam.explorer import file_page, look
 from reparam.run import Run, atomic_write
 
@@ -44,4 +50,18 @@ def _data(options: ExploreOptions, run: Run, schema: Schema) -> Dataset:
     if path is None:
         raise InputError(f"{options.run} was trained from Python, and nobody knows on which file: give DATA")
     labels = options.labels or (made.get("labels") if path == made.get("data") else None)
+    if schema.table is not None:
+        return _table(schema.table, str(path), labels, options.seed)
     return dataset(schema, str(path), labels, options.binarize or made.get("binarize"))
+
+
+def _table(schema: TableSchema, path: str, labels: str | None, seed: int) -> Dataset:
+    """The rows of a mixed table of which something is seen, with a column of it as their labels."""
+    frame = stream_look(path, seed=seed) if is_large(path) else read_frame(path)
+    data = schema.dataset(frame)
+    if labels is not None:
+        if labels not in frame.columns:
+            raise InputError(f"{path} has no column {labels!r} to take labels from: {nearest(labels, frame.columns)}")
+        column = frame[labels].astype(object)
+        data.labels = np.array(column.where(column.notna(), "missing").tolist())
+    return with_values(data)

@@ -52,11 +52,20 @@ def decoder(likelihood: nn.Module, event: Sequence[int], dim: int, weights: Weig
     """
     if getattr(likelihood, "own_contexts", 0):
         raise NotInThePageError("a likelihood with an exposure")
-    inside, size = likelihood, math.prod(event)
-    while isinstance(inside, likelihoods.Standardized | likelihoods.ZeroInflated):
-        inside = inside.likelihood if isinstance(inside, likelihoods.Standardized) else inside.inner
-    ops, _ = program(_net(inside), (dim,), weights, context)
-    return {"ops": ops, "head": _head(likelihood, tuple(event), size, weights)}
+    inside = likelihood
+    while isinstance(inside, likelihoods.Standardized | likelihoods.ZeroInflated | likelihoods.Observed):
+        inside = inside.inner if isinstance(inside, likelihoods.ZeroInflated) else inside.likelihood
+    ops, size = program(_net(inside), (dim,), weights, context)
+    if isinstance(inside, likelihoods.Mixed):
+        pieces = [program(_net(_inmost(m)), (n,), weights) for m, n in zip(inside.members, inside.sizes, strict=True)]
+        if any(piece for piece, _ in pieces):  # the members' own networks, each of its slice
+            parts = [{"n": n, "ops": piece} for (piece, _), n in zip(pieces, inside.sizes, strict=True)]
+            ops.append({"op": "parts", "n": size, "m": size, "parts": parts})
+    return {"ops": ops, "head": _head(likelihood, tuple(event), math.prod(event), weights)}
+
+
+def _inmost(member: nn.Module) -> nn.Module:
+    return member.inner if isinstance(member, likelihoods.ZeroInflated) else member
 
 
 def _net(part: nn.Module) -> nn.Module:
@@ -82,6 +91,7 @@ _FAMILIES: dict[type[nn.Module], str] = {
     likelihoods.Multinomial: "multinomial",
     likelihoods.DiscretizedLogistic: "discretized_logistic",
     likelihoods.MixtureOfDiscretizedLogistics: "logistic_mixture",
+    likelihoods.MixtureOfGaussians: "gaussian_mixture",
 }
 
 
@@ -90,11 +100,13 @@ def _head(likelihood: Any, event: tuple[int, ...], n: int, weights: Weights) -> 
         loc, spread = (weights.add(v.expand(event)) for v in (likelihood.loc, likelihood.spread))
         return {"kind": "affine", "n": n, "inner": _head(likelihood.likelihood, event, n, weights), "loc": loc,
                 "spread": spread}  # fmt: skip
+    if isinstance(likelihood, likelihoods.Observed):  # what is missing is left out by every density of the page
+        return _head(likelihood.likelihood, event, n, weights)
     if isinstance(likelihood, likelihoods.ZeroInflated):
         return {"kind": "zeros", "n": n, "inner": _head(likelihood.inner, event, n, weights)}
     if isinstance(likelihood, likelihoods.Mixed):
         parts = [
-            {"columns": list(columns), "size": size, "head": _member(part, len(columns), weights)}
+            {"columns": list(columns), "size": size, "head": _head(part, (len(columns),), len(columns), weights)}
             for (part, columns), size in zip(likelihood.parts, likelihood.sizes, strict=True)
         ]
         return {"kind": "mixed", "n": n, "parts": parts}
@@ -115,12 +127,6 @@ def _head(likelihood: Any, event: tuple[int, ...], n: int, weights: Weights) -> 
         cuts = torch.cat([first[..., None], first[..., None] + gaps.cumsum(-1)], -1)
         table["cuts"] = weights.add(cuts.expand(*event, likelihood.classes - 1))
     return table
-
-
-def _member(part: nn.Module, n: int, weights: Weights) -> Table:
-    if not isinstance(getattr(part, "net", None), nn.Unflatten | nn.Identity):
-        raise NotInThePageError(f"a column of {type(part).__name__} with a network of its own")
-    return _head(part, (n,), n, weights)
 
 
 def _second(likelihood: SecondParameter, event: tuple[int, ...], n: int, weights: Weights) -> Table:

@@ -15,7 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from reparam.errors import InputError
-from reparam.networks import MLP, ConvDecoder, ConvEncoder, Log1p, Lowest, Rescale
+from reparam.networks import MLP, Cells, ConvDecoder, ConvEncoder, Floored, Log1p, Lowest, Rescale
+from reparam.networks.cells import FAR
 from reparam.networks.perceptron import Gate, Residual
 
 Op = dict[str, Any]
@@ -246,6 +247,18 @@ def _lowest(t: Tracer, m: Any) -> None:
     t.run(m.net)
 
 
+def _cells(t: Tracer, m: Any) -> None:
+    t.emit("cells", (m.features(m.classes, m.mask),), classes=list(m.classes), mask=m.mask, far=FAR,
+           loc=t.keep(m.loc), spread=t.keep(m.spread))  # fmt: skip
+    t.run(m.net)
+
+
+def _floored(t: Tracer, m: Any) -> None:
+    t.run(m.net)
+    columns = t.shape[-1]
+    t.emit("floor", t.shape, free=m.first * columns, columns=columns, least=t.keep(m.least.expand(columns)))
+
+
 class _Rule(Protocol):
     def __call__(self, t: Tracer, m: Any, /) -> None: ...
 
@@ -275,6 +288,8 @@ _RULES: dict[type[nn.Module], _Rule] = {
     Gate: _gate,
     Residual: _residual,
     MLP: _mlp,
+    Cells: _cells,
+    Floored: _floored,
     ConvEncoder: _conv_encoder,
     ConvDecoder: _conv_decoder,
     Rescale: _rescale,

@@ -14,8 +14,10 @@ from torch import Tensor, nn
 
 from reparam import likelihoods
 from reparam.data import Dataset, Schema
+from reparam.data.columns import Column
+from reparam.data.table import TableSchema
 from reparam.errors import InputError
-from reparam.evaluate import diagnose, elbo_terms, encode, log_likelihood
+from reparam.evaluate import Estimate, diagnose, elbo_terms, encode, log_likelihood
 from reparam.evaluate.diagnosis import codes
 from reparam.evaluate.draws import batches, evaluating, rows_per_call
 from reparam.explorer import heads
@@ -77,7 +79,7 @@ def look(
         "facts": _facts(run, schema), "history": _plain(run.history), "best": _best(run.history),
         "doctor": None,
     }  # fmt: skip
-    if doctor:
+    if doctor and schema.table is None:  # who examines whole data only
         say("asking the doctor")
         meta["doctor"] = _findings(run, shown, train, seed)
     return View(run.vae, shown, schema, name, meta, arrays)
@@ -125,15 +127,17 @@ def _scores(vae: VAE, data: Dataset, schema: Schema, seed: int, arrays: dict[str
     k = max(10, min(500, _DRAWS // len(data)))
     point = isinstance(vae.posterior, Point)
     estimate = log_likelihood(vae, data, k, "prior" if point else "importance", seed)
-    arrays["log_p"] = estimate.per_datum.numpy().astype("<f4")
-    found: dict[str, Any] = {"k": k, "method": estimate.method, "log_p": _number(estimate), "n": len(data)}
+    units = torch.from_numpy(schema.table.log_units(data.x.cpu().numpy())) if schema.table else 0.0  # per unit of them
+    arrays["log_p"] = (estimate.per_datum + units).numpy().astype("<f4")
+    found: dict[str, Any] = {"k": k, "method": estimate.method, "n": len(data), "log_p": _number(estimate, units)}
     if point:
-        arrays["reconstruction"] = _at_the_point(vae, data, seed).numpy().astype("<f4")
+        arrays["reconstruction"] = (_at_the_point(vae, data, seed) + units).numpy().astype("<f4")
         return found
     terms = elbo_terms(vae, data, 5, seed)
-    arrays["reconstruction"] = terms.reconstruction.per_datum.numpy().astype("<f4")
+    arrays["reconstruction"] = (terms.reconstruction.per_datum + units).numpy().astype("<f4")
     arrays["kl"] = terms.kl.per_datum.numpy().astype("<f4")
-    return found | {"elbo": _number(terms.elbo), "kl": _number(terms.kl), "rec": _number(terms.reconstruction)}
+    return found | {"elbo": _number(terms.elbo, units), "kl": _number(terms.kl),
+                    "rec": _number(terms.reconstruction, units)}  # fmt: skip
 
 
 def _at_the_point(vae: VAE, data: Dataset, seed: int) -> Tensor:
@@ -145,8 +149,9 @@ def _at_the_point(vae: VAE, data: Dataset, seed: int) -> Tensor:
     return torch.cat(parts).double().cpu()
 
 
-def _number(e: Any) -> list[float | None]:
-    return [_finite(e.value), _finite(e.stderr)]
+def _number(e: Estimate, units: Tensor | float = 0.0) -> list[float | None]:
+    moved = Estimate.of(e.per_datum + units, e.k, e.method)
+    return [_finite(moved.value), _finite(moved.stderr)]
 
 
 def _finite(value: Any) -> float | None:
@@ -194,11 +199,13 @@ def _units(vae: VAE, data: Dataset, schema: Schema) -> dict[str, Any]:
     """What one datum is, and how its numbers are drawn."""
     shape = data.event_shape
     flat = data.x.flatten(1).double()
-    low, high = flat.amin(0), flat.amax(0)
+    low, high = _ends(flat)
     table: dict[str, Any] = {
         "shape": list(shape), "size": math.prod(shape), "pixelMax": data.pixel_max, "binarize": data.binarize,
         "integers": schema.integers, "low": float(low.min()), "high": float(high.max()),
     }  # fmt: skip
+    if schema.table:
+        return table | {"kind": "table", "columns": _columns(schema.table, low, high)}
     if len(shape) in (2, 3):
         channels, height, width, last = image_layout(shape)
         if channels in (1, 3):
@@ -215,6 +222,34 @@ def _units(vae: VAE, data: Dataset, schema: Schema) -> dict[str, Any]:
         for j, name in enumerate(names)
     ]  # fmt: skip
     return table | {"kind": "table", "columns": columns}
+
+
+def _ends(flat: Tensor) -> tuple[Tensor, Tensor]:
+    """The least and the largest number of each column; 0 and 1 of one that has none."""
+    hole = flat.isnan()
+    low, high = flat.masked_fill(hole, math.inf).amin(0), flat.masked_fill(hole, -math.inf).amax(0)
+    return low.masked_fill(hole.all(0), 0.0), high.masked_fill(hole.all(0), 1.0)
+
+
+def _columns(schema: TableSchema, low: Tensor, high: Tensor) -> list[dict[str, Any]]:
+    """The columns of a mixed table, with what takes the model's numbers to their units and back."""
+    made = [
+        {"name": c.name, "classes": c.classes if c.coded else None, "names": _names(c),
+         "whole": c.kind == "count", "kind": c.kind, "loc": c.loc, "spread": c.spread, "ends": c.support or [None, None],
+         "step": c.step, "bounds": [c.low, c.high]}
+        for c in schema.modelled
+    ]  # fmt: skip
+    made += [{"name": f"{n} is missing", "classes": 2, "names": ["seen", "missing"], "kind": "binary", "whole": True}
+             for n in schema.indicators]  # fmt: skip
+    return [{**column, "low": float(low[j]), "high": float(high[j])} for j, column in enumerate(made)]
+
+
+def _names(column: Column) -> list[str]:
+    return ["False", "True"] if column.kind == "boolean" else [_word(v) for v in column.categories or ()]
+
+
+def _word(value: Any) -> str:
+    return value if isinstance(value, str) else f"{value:g}"
 
 
 def _classes(likelihood: nn.Module) -> dict[int, int]:
@@ -247,6 +282,10 @@ def _labels(data: Dataset, arrays: dict[str, np.ndarray]) -> dict[str, Any] | No
 
 
 def _contexts(schema: Schema) -> list[dict[str, Any]]:
+    group = schema.table and schema.table.group
+    if group:
+        known = [_word(v) for v in group.categories or ()]
+        return [{"name": group.name, "categories": known, "loc": None, "spread": None, "width": len(known)}]
     return [
         {"name": c.name, "categories": c.categories, "loc": c.loc, "spread": c.spread, "width": c.width}
         for c in schema.contexts or ()

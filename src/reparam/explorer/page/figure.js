@@ -32,10 +32,11 @@ export class CanvasInk {
     if (stroke) { ctx.strokeStyle = stroke; ctx.lineWidth = line; ctx.stroke(); }
     ctx.globalAlpha = 1;
   }
-  text(text, x, y, { fill, size = 12, anchor = "start", weight = 400 }) {
+  text(text, x, y, { fill, size = 12, anchor = "start", weight = 400, halo }) {
     const { ctx } = this;
     ctx.font = `${weight} ${size}px system-ui, sans-serif`;
     ctx.textAlign = anchor === "middle" ? "center" : anchor; ctx.textBaseline = "alphabetic";
+    if (halo) { ctx.strokeStyle = halo; ctx.lineWidth = 5; ctx.lineJoin = "round"; ctx.strokeText(text, x, y); }
     ctx.fillStyle = fill; ctx.fillText(text, x, y);
   }
   pixels(image, x, y, w, h) { // a small canvas, enlarged without blur
@@ -63,8 +64,8 @@ export class SvgInk {
   circle(x, y, r, { fill = "none", stroke = "none", line = 1, alpha = 1 }) {
     this.put("circle", { cx: fix(x), cy: fix(y), r: fix(r), fill, stroke, "stroke-width": line, opacity: alpha });
   }
-  text(text, x, y, { fill, size = 12, anchor = "start", weight = 400 }) {
-    this.put("text", { x: fix(x), y: fix(y), fill, "font-size": size, "font-weight": weight, "text-anchor": anchor,
+  text(text, x, y, { fill, size = 12, anchor = "start", weight = 400, halo }) {
+    this.put("text", { x: fix(x), y: fix(y), fill, ...(halo ? { stroke: halo, "stroke-width": 5, "stroke-linejoin": "round", "paint-order": "stroke" } : {}), "font-size": size, "font-weight": weight, "text-anchor": anchor,
       "font-family": "system-ui, sans-serif" }, text);
   }
   pixels(image, x, y, w, h) { // kept as pixels, crisp at any size

@@ -35,7 +35,13 @@ export function glyph(on, data, x, from, [left, top, width, height], under) {
   }
   const { columns } = data, each = height / columns.length, gap = each > 4 ? 1 : 0;
   columns.forEach((c, j) => {
-    const share = (x[from + j] - c.low) / (c.high - c.low || 1);
+    if (Number.isNaN(x[from + j])) return;
+    if (c.classes) { // one field of as many as there are classes
+      const field = width / c.classes, k = Math.min(c.classes - 1, Math.max(0, Math.round(x[from + j])));
+      on.rect(left + k * field, top + j * each + gap / 2, field, each - gap, { fill: groups()[j % groups().length] });
+      return;
+    }
+    const share = (x[from + j] * (data.pixelMax || 1) - c.low) / (c.high - c.low || 1);
     const wide = Math.min(1, Math.max(0.01, share)) * width;
     on.rect(left, top + j * each + gap / 2, wide, each - gap, { fill: groups()[j % groups().length] });
   });

@@ -1,4 +1,4 @@
-// The distributions of explorer/heads.py: p(x|z) by its elements, q(z|x), p(z). Densities are normalised, in nats.
+// The distributions of explorer/heads.py: p(x|z) by its elements, q(z|x), p(z). Densities are normalised, in nats, of what is seen: NaN is a missing element.
 import { LOG_2PI, boundedLogRate, lgamma, logFactorial, logSigmoid, logSumExp, scaleFromLog, sigmoid, softClip }
   from "./maths.js";
 
@@ -51,6 +51,8 @@ const classes = {
   classes: softmax,
 };
 
+const normalLog = (x, m, s) => -(((x - m) / s) ** 2) / 2 - Math.log(s) - LOG_2PI / 2;
+
 // params(out, i, head) are the parameters of element i; the rest is a function of them.
 const FAMILIES = {
   bernoulli: {
@@ -68,7 +70,7 @@ const FAMILIES = {
   },
   gaussian: {
     mean: ([m]) => m, draw: ([m, s], r) => m + s * r.normal(),
-    log: ([m, s], x) => -(((x - m) / s) ** 2) / 2 - Math.log(s) - LOG_2PI / 2,
+    log: ([m, s], x) => normalLog(x, m, s),
   },
   laplace: {
     mean: ([m]) => m,
@@ -77,7 +79,7 @@ const FAMILIES = {
   },
   log_normal: {
     mean: ([m, s]) => Math.exp(m + s * s / 2), draw: ([m, s], r) => Math.exp(m + s * r.normal()),
-    log: ([m, s], x) => -(((Math.log(x) - m) / s) ** 2) / 2 - Math.log(s) - LOG_2PI / 2 - Math.log(x),
+    log: ([m, s], x) => normalLog(Math.log(x), m, s) - Math.log(x),
   },
   student_t: {
     mean: ([m, , df]) => (df > 1 ? m : NaN),
@@ -111,6 +113,11 @@ const FAMILIES = {
     mean: ([m, s, step, n]) => levelMean(step, n, levels(step, n, m, s)),
     draw: ([m, s, step, n], r) => levelDraw(step, n, m, s, r),
     log: ([m, s, step, n], x) => levels(step, n, m, s)(Math.round(x / step)),
+  },
+  gaussian_mixture: {
+    mean: (parts) => parts.reduce((sum, [w, m]) => sum + w * m, 0),
+    draw(parts, r) { const [, m, s] = parts[r.choose(parts.map((p) => p[0]))]; return m + s * r.normal(); },
+    log: (parts, x) => logSumExp(parts.map(([w, m, s]) => Math.log(w) + normalLog(x, m, s))),
   },
   logistic_mixture: {
     mean: (parts) => parts.reduce((sum, [w, m, s, step, n]) => sum + w * levelMean(step, n, levels(step, n, m, s)), 0),
@@ -146,6 +153,10 @@ function elements(head, w) {
           : logSigmoid(cut(k)) + logSigmoid(-cut(k - 1)) + log1mexp(cut(k) - cut(k - 1)));
     },
     discretized_logistic(out, at, i) { const [m, s] = plain(out, at, i); return [top * m, top * s, step, head.levels]; },
+    gaussian_mixture(out, at, i) {
+      const c = head.components, weight = softmax(Array.from({ length: c }, (_, k) => out[at + k * n + i]));
+      return weight.map((p, k) => [p, out[at + (c + k) * n + i], scaleFromLog(out[at + (2 * c + k) * n + i] / 2)]);
+    },
     logistic_mixture(out, at, i) {
       const c = head.components, weight = softmax(Array.from({ length: c }, (_, k) => out[at + k * n + i]));
       return weight.map((p, k) => [
@@ -160,7 +171,7 @@ function elements(head, w) {
     draw(out, at, y, to, r) { for (let i = 0; i < n; i++) y[to + i] = family.draw(params(out, at, i), r); },
     log(out, at, x, from) {
       let sum = 0;
-      for (let i = 0; i < n; i++) sum += family.log(params(out, at, i), x[from + i]);
+      for (let i = 0; i < n; i++) if (!Number.isNaN(x[from + i])) sum += family.log(params(out, at, i), x[from + i]);
       return sum;
     },
     one: (out, at, i) => { const p = params(out, at, i); return { log: (x) => family.log(p, x), mean: family.mean(p) }; },
@@ -210,6 +221,7 @@ function zeros(head, w) {
     log(out, at, x, from) {
       let sum = 0;
       for (let i = 0; i < n; i++) {
+        if (Number.isNaN(x[from + i])) continue;
         const g = gate(out, at, i), inside = logSigmoid(-g) + inner.one(out, at, i).log(x[from + i]);
         sum += x[from + i] === 0 ? logSumExp([logSigmoid(g), inside]) : inside;
       }
@@ -221,15 +233,17 @@ function zeros(head, w) {
 
 function affine(head, w) {
   const inner = likelihood(head.inner, w), { n } = head, own = new Float64Array(n);
-  let logSpread = 0;
-  for (let i = 0; i < n; i++) logSpread += Math.log(w[head.spread + i]);
   const back = (y, to) => { for (let i = 0; i < n; i++) y[to + i] = w[head.loc + i] + w[head.spread + i] * own[i]; };
   return {
     n,
     mean(out, at, y, to) { inner.mean(out, at, own, 0); back(y, to); },
     draw(out, at, y, to, r) { inner.draw(out, at, own, 0, r); back(y, to); },
     log(out, at, x, from) {
-      for (let i = 0; i < n; i++) own[i] = (x[from + i] - w[head.loc + i]) / w[head.spread + i];
+      let logSpread = 0;
+      for (let i = 0; i < n; i++) {
+        own[i] = (x[from + i] - w[head.loc + i]) / w[head.spread + i];
+        if (!Number.isNaN(own[i])) logSpread += Math.log(w[head.spread + i]);
+      }
       return inner.log(out, at, own, 0) - logSpread;
     },
     classes: () => null,

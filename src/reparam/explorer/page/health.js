@@ -72,13 +72,14 @@ export function health(app) {
     h("p", { class: "note" }, `Means over the ${s.n.toLocaleString("en")} rows shown, ± one standard error; log p(x) by ${s.method === "prior" ? "sampling of the prior" : "importance sampling"} with ${s.k} draws a row, a lower bound in expectation.`),
     explain("What is the bound?", "log p(x) is an average over all z that could have caused x, which nobody can sum up. The evidence lower bound "
       + "(ELBO) lies below it by exactly the KL between the encoder's q(z|x) and the true posterior: the better the encoder, the tighter.")),
-    d ? h("section", {}, h("h3", {}, "What the doctor says"), d.findings.length ? h("ol", { class: "findings" }, d.findings.map((f) =>
-      h("li", {}, h("strong", {}, f.name[0].toUpperCase() + f.name.slice(1)), h("p", {}, f.sentence), h("p", { class: "soft" }, `Try: ${f.remedy}`)))) : h("p", {}, d.said)) : null,
     h("section", {}, h("h3", {}, meta.dims[0].kl === null ? "Spread of each dimension" : "KL of each dimension"), klBars(app),
       explain("What is the KL?", "KL(q(z|x) || p(z)) is how far the encoder's belief about a datum is from the prior, in nats: what the code costs, and "
         + "the most that it can tell. A dimension with 0 nats tells nothing.")),
+    d ? h("section", { class: "all" }, h("h3", {}, "What the doctor says"), d.findings.length ? h("ol", { class: "findings" }, d.findings.map((f) =>
+      h("li", {}, h("strong", {}, f.name[0].toUpperCase() + f.name.slice(1)), h("p", {}, f.sentence), h("p", { class: "soft" }, `Try: ${f.remedy}`)))) : h("p", {}, d.said)) : null,
     meta.history.length > 1 ? h("section", { class: "all" }, h("h3", {}, "Training"), h("div", { class: "charts" },
-      curves(app, "objective", "Bound"), curves(app, "reconstruction", "Reconstruction"), curves(app, "kl", "KL"))) : null,
+      curves(app, "objective", "Bound"), curves(app, "reconstruction", "Reconstruction"), curves(app, "kl", "KL")),
+      meta.data.kind === "table" && meta.data.columns.some((col) => col.kind) ? h("p", { class: "note" }, "The curves are in the units in which the model reads the columns; the numbers above are per unit of the table.") : null) : null,
     h("section", { class: "all" }, h("h3", {}, "The model"), h("table", { class: "facts" }, h("tbody", {}, meta.facts.map(([name, value]) =>
       h("tr", {}, h("th", { scope: "row" }, name), h("td", {}, value)))))) ) };
 }

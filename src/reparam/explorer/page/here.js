@@ -29,13 +29,13 @@ export function here(app) {
       const wide = Math.min(168, (app.wide - 16) / 2);
       picture(mean, data, m, 0, wide);
       picture(draw, data, d, 0, wide);
-    } else table.replaceChildren(rowTable(data, m, 0, { ...quantiles(d, times, data.size, 0.9), classes, beside: d.subarray(0, data.size), besideName: "A draw" }));
+    } else table.replaceChildren(rowTable(data, m, 0, { ...quantiles(d, times, data.size, 0.9), classes, heading: data.columns.some((c) => c.kind) ? "Expected" : "Mean", beside: d.subarray(0, data.size), besideName: "A draw", drawn: true }));
   };
   const neighbours = later(60, async () => {
     const rows = app.nearest(state.z, 6);
     const lp = await app.model.logPrior(state.z);
     const x = await app.model.rows(rows);
-    place.textContent = lp === null ? "" : `log p(z) ${number(lp, 1)} nats; the nearest datum is ${short(app.distance(state.z, rows[0]))} away`;
+    place.textContent = lp === null ? "" : `log p(z) ${number(lp, 1)} nats; ${app.distance(state.z, rows[0]) < 1e-6 ? `here lies ${app.title(rows[0])}` : `the nearest datum is ${short(app.distance(state.z, rows[0]))} away`}`;
     near.replaceChildren(...rows.map((row, i) => h("button", {
       type: "button", class: "tile", "aria-label": `${app.title(row)}: go there and pin`, title: app.title(row),
       onclick: () => { app.pinRow(row); app.go(app.latent(row)); },

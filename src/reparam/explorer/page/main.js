@@ -14,6 +14,7 @@ import { Remote, ask } from "./remote.js";
 import { picture } from "./show.js";
 import { State } from "./state.js";
 import { arithmetic, between, interpolation, manifold, samples, traversals } from "./walks.js";
+import { className, inUnits, plainCell, word } from "./units.js";
 import { words } from "./words.js";
 
 class App {
@@ -27,18 +28,18 @@ class App {
   }
 
   colourings() { // what the points can be coloured by
-    const { meta, arrays } = this, out = [], ranged = (key, name, values, unit) => {
-      const sorted = Float32Array.from(values).sort(), at = (q) => sorted[Math.floor(q * (sorted.length - 1))];
-      return { key, name, values, low: at(0.02), high: at(0.98), unit };
+    const { meta, arrays } = this, out = [], ranged = (key, name, values, unit, words = short) => {
+      const sorted = Float64Array.from(values).filter(Number.isFinite).sort(), at = (q) => sorted[Math.floor(q * (sorted.length - 1))];
+      return { key, name, values, low: at(0.02), high: at(0.98), unit, words };
     };
     if (meta.labels) out.push(meta.labels.kind === "names" ? { key: "label", name: "label", values: arrays.label, names: meta.labels.names } : ranged("label", "label", arrays.label));
     out.push(ranged("log_p", "log p(x)", arrays.log_p, "log p(x), nats"), ranged("reconstruction", "reconstruction", arrays.reconstruction, "E log p(x|z), nats"));
     if (arrays.kl) out.push(ranged("kl", "KL", arrays.kl, "KL(q(z|x) || p(z)), nats"));
     if (arrays.x && meta.data.kind === "table") {
       meta.data.columns.forEach((c, j) => {
-        const values = Float32Array.from({ length: meta.rows }, (_, i) => arrays.x[i * meta.data.size + j]);
-        if (c.classes && c.classes <= 12) out.push({ key: `column ${j}`, name: c.name, values: Uint8Array.from(values), names: Array.from({ length: c.classes }, (_, k) => `class ${k}`) });
-        else out.push(ranged(`column ${j}`, c.name, values, c.name));
+        const values = Float64Array.from({ length: meta.rows }, (_, i) => arrays.x[i * meta.data.size + j]);
+        if (c.classes && c.classes <= 12) out.push({ key: `column ${j}`, name: c.name, values: values.map((v) => (Number.isNaN(v) ? 255 : v)), names: Array.from({ length: c.classes }, (_, k) => className(c, k)) });
+        else out.push(ranged(`column ${j}`, c.name, values.map((v) => inUnits(c, v)), c.name, (v) => word(c, v)));
       });
     }
     let at = 0;
@@ -155,7 +156,7 @@ class App {
     const list = this.own ? [this.own] : [];
     if (this.state.ellipses && this.meta.dim) {
       const { n, xy } = this.map, seen = [];
-      const order = Array.from({ length: Math.min(n, 150) }, (_, k) => Math.floor(k * n / Math.min(n, 150)));
+      const order = Array.from({ length: Math.min(n, 80) }, (_, k) => Math.floor(k * n / Math.min(n, 80)));
       order.forEach((i) => { const [x, y] = this.map.toScreen([xy[2 * i], xy[2 * i + 1]]); if (x > 0 && y > 0 && x < this.map.width && y < this.map.height) seen.push(i); });
       const x = await this.model.rows(seen), wide = this.arrays.context ? this.arrays.context.length / this.meta.rows : 0, c = wide ? new Float32Array(seen.length * wide) : null;
       seen.forEach((i, k) => wide && c.set(this.contextOf(i), k * wide));
@@ -170,7 +171,7 @@ class App {
     const names = data.kind === "table" ? data.columns.map((c) => c.name) : data.columns || Array.from({ length: data.size }, (_, j) => `x${j}`);
     const head = ["row", ...(meta.labels ? ["label"] : []), "log_p", "reconstruction", ...meta.dims.map((_, j) => `z${j + 1}`), ...(arrays.x ? names : [])];
     const lines = rows.map((i) => [arrays.row[i], ...(meta.labels ? [this.label(i)] : []), arrays.log_p[i], arrays.reconstruction[i],
-      ...this.latent(i), ...(arrays.x ? arrays.x.subarray(i * data.size, (i + 1) * data.size) : [])].map((v) => quote(String(v))).join(","));
+      ...this.latent(i), ...(arrays.x ? Array.from(arrays.x.subarray(i * data.size, (i + 1) * data.size), (v, j) => (data.kind === "table" ? plainCell(data.columns[j], v) : v)) : [])].map((v) => quote(String(v))).join(","));
     save("selection.csv", [head.map(quote).join(","), ...lines].join("\n") + "\n", "text/csv");
   }
 
@@ -219,7 +220,9 @@ class App {
       h("div", { class: "row" }, button("Copy the address of this view", async (e) => {
         try { await navigator.clipboard.writeText(location.href); e.target.textContent = "Copied"; } catch { e.target.textContent = "It is in the address bar"; }
       }), button("Light or dark", () => state.set({ theme: isDark() ? "light" : "dark" }))));
-    fill(document.getElementById("main"), h("div", { class: "top" }, this.map.element, h("div", { class: "side" }, here(this), this.pinStrip())), this.tabs());
+    fill(document.getElementById("main"), h("div", { class: "top" },
+      meta.data.kind === "table" ? [h("div", { class: "side" }, this.map.element, this.pinStrip()), here(this)]
+        : [this.map.element, h("div", { class: "side" }, here(this), this.pinStrip())]), this.tabs());
     const write = later(150, () => history.replaceState(null, "", state.address()));
     state.on("z pins colour basis across up view tab ellipses theme context", write);
     const soon = later(60, () => this.drawEllipses());

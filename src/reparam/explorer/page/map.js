@@ -88,7 +88,7 @@ export class LatentMap {
     const palette = groups().map(rgb);
     for (let i = 0; i < this.n; i++) {
       const c = chosen && !chosen.has(i) ? pale
-        : colour.names ? (palette[colour.values[i]] || pale) : scale((colour.values[i] - colour.low) / (colour.high - colour.low || 1));
+        : colour.names ? (palette[colour.values[i]] || pale) : Number.isNaN(colour.values[i]) ? pale : scale((colour.values[i] - colour.low) / (colour.high - colour.low || 1));
       colours.set(c, 3 * i);
     }
     this.order = chosen ? Int32Array.from([...Array(this.n).keys()].filter((i) => !chosen.has(i)).concat(state.selection)) : null;
@@ -102,7 +102,7 @@ export class LatentMap {
     }
     const bar = h("canvas", { class: "ramp", width: "120", height: "8", "aria-hidden": "true" }), ctx = bar.getContext("2d");
     for (let i = 0; i < 120; i++) { ctx.fillStyle = hex(scale(i / 119)); ctx.fillRect(i, 0, 1, 8); }
-    return [h("span", { class: "swatch" }, short(colour.low), bar, short(colour.high)), h("span", { class: "soft" }, colour.unit || "")];
+    return [h("span", { class: "swatch" }, colour.words(colour.low), bar, colour.words(colour.high)), h("span", { class: "soft" }, colour.unit || "")];
   }
 
   dot(fill) {
@@ -187,7 +187,7 @@ export class LatentMap {
         on.circle(x, y, k * this.pixel, { stroke: soft, line: 1, alpha: 0.55 });
       }
     }
-    (this.app.ellipses || []).forEach((e) => on.path(this.ellipse(e), { stroke: e.own ? strong : soft, line: e.own ? 2 : 1, close: true }));
+    (this.app.ellipses || []).forEach((e) => on.path(this.ellipse(e), { stroke: e.own ? strong : soft, line: e.own ? 2 : 0.6, close: true }));
     state.pins.forEach((pin, i) => {
       const [x, y] = this.toScreen(state.project(pin.z));
       on.circle(x, y, 9, { fill: ink("card"), stroke: strong, line: 1.5 });
@@ -209,27 +209,26 @@ export class LatentMap {
   }
 
   axes(on, soft, line) {
+    const card = ink("card");
     const [low, , high] = [this.toLatent([0, this.height]), 0, this.toLatent([this.width, 0])];
     for (const v of ticks(low[0], high[0], 6)) {
       const [x] = this.toScreen([v, 0]);
       if (x < 30 || x > this.width - 12) continue;
       on.path([[x, this.height - 4], [x, this.height]], { stroke: line });
-      on.text(number(v, Math.abs(v) % 1 ? 1 : 0), x, this.height - 8, { fill: soft, size: 11, anchor: "middle" });
+      on.text(number(v, Math.abs(v) % 1 ? 1 : 0), x, this.height - 8, { fill: soft, size: 11, anchor: "middle", halo: card });
     }
     for (const v of ticks(low[1], high[1], 6)) {
       const [, y] = this.toScreen([0, v]);
       if (y < 24 || y > this.height - 24) continue;
       on.path([[0, y], [4, y]], { stroke: line });
-      on.text(number(v, Math.abs(v) % 1 ? 1 : 0), 8, y + 4, { fill: soft, size: 11 });
+      on.text(number(v, Math.abs(v) % 1 ? 1 : 0), 8, y + 4, { fill: soft, size: 11, halo: card });
     }
     const { state, meta } = this, share = meta.pca && meta.pca.share.map((s) => `${Math.round(100 * s)}% of the variance`);
     const names = state.basis === "pca" ? [`first component, ${share[0]}`, `second component, ${share[1]}`]
       : [dimension(state.across), dimension(state.up)];
-    const across = `${names[0]} →`, up = `↑ ${names[1]}`, card = ink("card");
-    on.rect(this.width - 14 - 6.2 * across.length, this.height - 40, 6.2 * across.length + 8, 20, { fill: card });
-    on.text(across, this.width - 10, this.height - 26, { fill: soft, size: 12, anchor: "end" });
-    on.rect(6, 4, 6.2 * up.length + 8, 20, { fill: card });
-    on.text(up, 10, 18, { fill: soft, size: 12 });
+    const across = `${names[0]} →`, up = `↑ ${names[1]}`;
+    on.text(across, this.width - 10, this.height - 26, { fill: soft, size: 12, anchor: "end", halo: card });
+    on.text(up, 10, 18, { fill: soft, size: 12, halo: card });
   }
 
   ellipse({ mean, covariance }) { // two standard deviations

@@ -1,5 +1,5 @@
 // The operations of explorer/program.py, on rows of numbers. Sums are in double precision, results in single.
-import { erf, sigmoid, softplus } from "./maths.js";
+import { erf, logSumExp, sigmoid, softClip, softplus } from "./maths.js";
 
 const gelu = (kind) => kind === "tanh"
   ? (x) => 0.5 * x * (1 + Math.tanh(Math.sqrt(2 / Math.PI) * (x + 0.044715 * x ** 3)))
@@ -120,6 +120,30 @@ const OPS = {
   },
   rescale(op, x, y, rows, w) {
     for (let i = 0; i < y.length; i++) y[i] = (x[i] - w[op.loc + (i % op.n)]) / w[op.spread + (i % op.n)];
+  },
+  cells(op, x, y, rows, w) { // the cells of a table: numbers, counts, then categories one-hot; 0 where missing
+    const { classes } = op, wide = classes.length, of = (kind) => classes.flatMap((c, j) => (c === kind ? [j] : []));
+    const real = of(0), count = of(1);
+    for (let r = 0, k = 0; r < rows; r++) {
+      const cell = (j) => x[r * wide + j];
+      const put = (j, v) => { y[k++] = Number.isNaN(v) ? 0 : softClip((v - w[op.loc + j]) / w[op.spread + j], op.far, op.far); };
+      for (const j of real) put(j, cell(j));
+      for (const j of count) put(j, Math.log1p(Math.max(0, cell(j))));
+      classes.forEach((n, j) => { for (let c = 0; n > 1 && c < n; c++) y[k++] = +(Math.min(n - 1, Math.max(0, Math.trunc(cell(j)))) === c); });
+      if (op.mask) for (let j = 0; j < wide; j++) y[k++] = +!Number.isNaN(cell(j));
+    }
+  },
+  floor(op, x, y, rows, w) {
+    for (let i = 0; i < y.length; i++) {
+      const j = i % op.n;
+      y[i] = j < op.free ? x[i] : logSumExp([x[i], w[op.least + (j % op.columns)]]);
+    }
+  },
+  parts(op, x, y, rows, w) {
+    for (let r = 0; r < rows; r++) {
+      let at = r * op.n;
+      for (const part of op.parts) { y.set(run(part.ops, w, x.slice(at, at + part.n), 1), at); at += part.n; }
+    }
   },
   last(op, x, y, rows) {
     for (let r = 0; r < rows; r++) y.set(x.subarray((r + 1) * op.n - op.m, (r + 1) * op.n), r * op.m);

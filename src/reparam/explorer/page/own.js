@@ -3,6 +3,7 @@ import { ink } from "./colours.js";
 import { button, explain, h, later, measured, number, say } from "./dom.js";
 import { CanvasInk } from "./figure.js";
 import { picture, rowTable } from "./show.js";
+import { logUnits, plainCell, readCell } from "./units.js";
 
 export function own(app) {
   const { state, meta } = app, { data } = meta;
@@ -11,7 +12,7 @@ export function own(app) {
     onchange: () => file.files[0] && take(file.files[0]) });
   const zone = h("div", { class: "drop", id: "drop" },
     h("p", {}, data.kind === "image" ? `Drop an image here; it is scaled to ${data.width}\u00a0×\u00a0${data.height}.`
-      : `Drop a file with one row of ${data.size} numbers here, or paste it below.`),
+      : data.kind === "table" ? "Drop a file here: a line of names, then one of values." : `Drop a file with one row of ${data.size} numbers here, or type it below.`),
     h("label", { class: "file", for: "own-file" }, "Choose a file"), file);
   for (const name of ["dragenter", "dragover"]) zone.addEventListener(name, (e) => { e.preventDefault(); zone.classList.add("over"); });
   zone.addEventListener("dragleave", () => zone.classList.remove("over"));
@@ -31,6 +32,7 @@ export function own(app) {
     app.ownDatum = x;
     const [q] = await app.model.encode(x, 1, state.context);
     const [mean, score] = await Promise.all([app.model.mean(q.mean, 1, state.context), app.model.score(x, state.context, app.draws, 7)]);
+    if (data.kind === "table") score.logp += logUnits(data.columns, x);
     app.own = { mean: Float64Array.from(q.mean), covariance: q.covariance, own: true };
     app.go(app.own.mean);
     const all = app.arrays.log_p, below = all.reduce((s, v) => s + (v < score.logp), 0) / all.length;
@@ -76,21 +78,26 @@ async function imageOf(given, data) { // scaled to the model's size, in its colo
   return x;
 }
 
+function split(line, mark) { // the cells of a line of a file, in quotes or not
+  const cells = [], pattern = new RegExp(`(?:^|${mark})(?:\\s*"((?:[^"]|"")*)"\\s*|([^${mark}]*))`, "g");
+  for (const [, quoted, bare] of line.matchAll(pattern)) cells.push(quoted !== undefined ? quoted.replace(/""/g, '"') : bare.trim());
+  return cells;
+}
+
 export function parse(text, data) { // the numbers of one row, by their names where there are any
-  const lines = text.trim().split(/\r?\n/).filter((l) => l.trim()), cut = (l) => l.replace(/[[\]]/g, "").split(/[,;\t]|\s+/).map((c) => c.trim().replace(/^"|"$/g, "")).filter((c) => c !== "");
+  const lines = text.replace(/[[\]]/g, "").trim().split(/\r?\n/).filter((l) => l.trim());
   if (!lines.length) throw new Error("there is nothing in it");
-  const names = Array.isArray(data.columns) && typeof data.columns[0] === "object" ? data.columns.map((c) => c.name) : data.columns || [];
-  let cells = cut(lines.length > 1 && lines.length !== data.height ? lines[1] : lines.join(" "));
+  const columns = data.kind === "table" ? data.columns : null, names = columns ? columns.map((c) => c.name) : data.columns || [];
+  const mark = ["\t", ";", ","].find((m) => lines[0].includes(m)) || (columns ? "," : "\\s");
+  let cells = split(lines[0], mark);
   if (lines.length > 1 && names.length) {
-    const split = (l) => l.split(/[,;\t]/).map((c) => c.trim().replace(/^"|"$/g, "")), head = split(lines[0]), row = split(lines[1]);
-    const missing = names.filter((n) => !head.includes(n));
-    if (missing.length) throw new Error(`there is no column "${missing[0]}"`);
-    cells = names.map((n) => row[head.indexOf(n)]);
-  }
-  if (cells.length !== data.size) throw new Error(`a row has ${data.size} numbers; these are ${cells.length}`);
-  const bad = cells.findIndex((c) => c === "" || !Number.isFinite(Number(c)));
-  if (bad >= 0) throw new Error(`"${cells[bad]}" is not a number`);
-  return Float32Array.from(cells, (c) => Number(c) / (data.pixelMax || 1));
+    const missing = names.find((n) => !cells.includes(n)), row = split(lines[1], mark);
+    if (missing !== undefined) throw new Error(`there is no column "${missing}"`);
+    cells = names.map((n) => row[cells.indexOf(n)] ?? "");
+  } else if (!columns) cells = lines.flatMap((l) => split(l, mark)).filter((c) => c !== "");
+  if (cells.length !== data.size) throw new Error(`a row has ${data.size} ${columns ? "cells" : "numbers"}; these are ${cells.length}`);
+  const plain = { name: "the row" };
+  return Float32Array.from(cells, (c, j) => readCell(columns ? columns[j] : plain, c) / (data.pixelMax || 1));
 }
 
 function pencil(data, changed) { // a pad to draw on, as large as the image is wide
@@ -119,14 +126,25 @@ function pencil(data, changed) { // a pad to draw on, as large as the image is w
   return h("div", {}, h("p", { class: "label" }, "or draw one"), canvas, h("div", { class: "row" }, button("Clear the pad", clear)));
 }
 
-function typed(app, show, fail) { // the row as text, or a field for each column
-  const { data } = app.meta, text = h("textarea", { rows: "3", id: "own-text", spellcheck: "false" });
-  const read = () => { fail(""); try { show(parse(text.value, data)).catch((e) => fail(e.message)); } catch (error) { fail(error.message); } };
-  app.start.push(async () => {
-    const x = await app.model.rows([0]);
-    text.value = Array.from(x, (v) => +(v * (data.pixelMax || 1)).toPrecision(6)).join(", ");
-  });
-  return h("div", {}, h("label", { class: "label", for: "own-text" }, "or change this row"), text, h("div", { class: "row" }, button("Read it", read)));
+function typed(app, show, fail) { // a field for each column of a table; else the row as text
+  const { data } = app.meta, table = data.kind === "table";
+  const attempt = (make) => { fail(""); try { show(make()).catch((e) => fail(e.message)); } catch (error) { fail(error.message); } };
+  const start = (give) => app.start.push(async () => give(Array.from(await app.model.rows([0]), (v) => v * (data.pixelMax || 1))));
+  if (!table) {
+    const text = h("textarea", { rows: "3", id: "own-text", spellcheck: "false" });
+    start((x) => { text.value = x.map((v) => +v.toPrecision(6)).join(", "); });
+    return h("div", {}, h("label", { class: "label", for: "own-text" }, "or change this row"), text,
+      h("div", { class: "row" }, button("Read it", () => attempt(() => parse(text.value, data)))));
+  }
+  const fields = data.columns.map((c) => (c.names && c.names.length && c.names.length <= 60
+    ? h("select", { "aria-label": c.name }, [...c.names, ""].map((name) => h("option", { value: name }, name || "missing")))
+    : h("input", { type: "text", "aria-label": c.name, spellcheck: "false", placeholder: c.kind ? "missing" : "" })));
+  start((x) => x.forEach((v, j) => { fields[j].value = plainCell(data.columns[j], v); }));
+  return h("form", { class: "fields", onsubmit: (e) => {
+    e.preventDefault();
+    attempt(() => Float32Array.from(data.columns, (c, j) => readCell(c, fields[j].value) / (data.pixelMax || 1)));
+  } }, h("p", { class: "label" }, "or fill one in"), data.columns.map((c, j) => h("label", {}, h("span", {}, c.name), fields[j])),
+  h("button", { type: "submit", class: "strong" }, "Read it"));
 }
 
 function histogram(all, mark) { // where a value stands among others

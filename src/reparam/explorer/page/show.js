@@ -1,8 +1,9 @@
 // Data on the page: small buttons with a picture in them, sheets of these that can be saved, and rows of a table.
 import { groups, ink } from "./colours.js";
-import { button, dimension, h, number, save, short } from "./dom.js";
+import { button, dimension, h, number, save } from "./dom.js";
 import { CanvasInk, SvgInk } from "./figure.js";
 import { aspect, glyph } from "./glyph.js";
+import { className, fitting, inUnits, word } from "./units.js";
 
 export function picture(canvas, data, x, from, width, under) {
   const height = Math.round(width / aspect(data));
@@ -106,34 +107,40 @@ const bar = (from, to, mid, colour) => {
   return canvas;
 };
 
-const shares = (p) => { // the probabilities of classes beside each other
-  const canvas = h("canvas", { class: "bar", "aria-hidden": "true" }), on = new CanvasInk(canvas, 120, 14);
+const shares = (p, colour) => { // the probabilities of classes beside each other, the most probable one full
+  const canvas = h("canvas", { class: "bar", "aria-hidden": "true" }), on = new CanvasInk(canvas, 120, 14), top = Math.max(...p);
   canvas.style.width = "120px"; canvas.style.height = "14px";
+  on.rect(0, 3, 120, 8, { fill: ink("card") });
   let at = 0;
-  p.forEach((q, k) => { on.rect(120 * at, 3, Math.max(0, 120 * q - 1), 8, { fill: groups()[k % groups().length] }); at += q; });
+  p.forEach((q) => {
+    on.ctx.globalAlpha = q === top ? 1 : 0.35;
+    on.rect(120 * at, 3, Math.max(0, 120 * q - 1), 8, { fill: colour });
+    at += q;
+  });
   return canvas;
 };
 
-export function value(column, v, integers) {
-  if (column.classes) return String(Math.round(v));
-  return short(integers || (column.whole && Number.isInteger(v)) ? Math.round(v) : v);
-}
+const swatch = (colour) => {
+  const canvas = h("canvas", { class: "key", "aria-hidden": "true" }), on = new CanvasInk(canvas, 6, 14);
+  on.rect(0, 0, 6, 14, { fill: colour });
+  return canvas;
+};
 
 // A row as a table: each column with its value, a bar within the range of the data, and what else is known of it.
-export function rowTable(data, x, from, { low, high, classes, heading = "Mean", beside, besideName } = {}) {
+export function rowTable(data, x, from, { low, high, classes, heading = "Mean", beside, besideName, drawn = false } = {}) {
   const white = data.pixelMax || 1;
   return h("table", { class: "rows" },
     h("thead", {}, h("tr", {}, h("th", { scope: "col" }, "Column"), h("th", { scope: "col" }, heading),
       beside ? h("th", { scope: "col" }, besideName) : null,
       h("th", { scope: "col" }, low ? "9 of 10 draws" : "Among the data"))),
     h("tbody", {}, data.columns.map((c, j) => {
-      const v = x[from + j] * white, share = (t) => (t * white - c.low) / (c.high - c.low || 1), p = classes && classes[j];
-      const top = p && p.indexOf(Math.max(...p));
-      return h("tr", {}, h("th", { scope: "row" }, c.name),
-        h("td", {}, p ? h("span", {}, `class ${top}`, h("small", {}, ` ${Math.round(100 * p[top])}%`)) : value(c, v, false)),
-        beside ? h("td", {}, value(c, beside[j] * white, false)) : null,
-        h("td", {}, p ? shares(p) : bar(low ? share(low[j]) : null, high ? share(high[j]) : null, share(x[from + j]), groups()[j % groups().length]),
-          low && !p ? h("small", { class: "soft under" }, `${value(c, low[j] * white, data.integers)} to ${value(c, high[j] * white, data.integers)}`) : null));
+      const at = (t) => inUnits(c, t * white), share = (t) => (t * white - c.low) / (c.high - c.low || 1), p = classes && classes[j];
+      const top = p && p.indexOf(Math.max(...p)), draw = (t) => word(c, fitting(c, at(t))), colour = groups()[j % groups().length];
+      return h("tr", {}, h("th", { scope: "row", title: c.name }, swatch(colour), c.name),
+        h("td", {}, p ? h("span", {}, className(c, top), h("small", {}, ` ${Math.round(100 * p[top])}%`)) : word(c, at(x[from + j]))),
+        beside ? h("td", {}, drawn ? draw(beside[j]) : word(c, at(beside[j]))) : null,
+        h("td", {}, p ? shares(p, colour) : bar(low ? share(low[j]) : null, high ? share(high[j]) : null, share(x[from + j]), colour),
+          low && !p ? h("small", { class: "soft under" }, `${draw(low[j])} to ${draw(high[j])}`) : null));
     })));
 }
 

@@ -7,20 +7,21 @@ import { Sheet, named } from "./show.js";
 const tileWidth = (app, images, others, columns, names = 0) =>
   Math.max(22, Math.min(app.meta.data.kind === "image" ? images : others, Math.floor((app.room - names) / columns) - 3));
 
-const beside = (sheet, ...text) => h("div", { class: "walk" }, sheet.element, h("div", {}, text));
+const under = (sheet, ...text) => h("div", {}, h("div", { class: "lead" }, text), sheet.element);
 
 export function manifold(app) {
-  const { state, meta } = app, n = app.meta.data.kind === "image" ? 15 : 9;
-  const sheet = new Sheet(app, "manifold", tileWidth(app, 44, 84, n));
+  const { state, meta } = app, images = meta.data.kind === "image", phone = app.room < 700;
+  const across = phone ? (images ? 9 : 5) : images ? 21 : 11, up = images ? 11 : 7;
+  const sheet = new Sheet(app, "manifold", tileWidth(app, 52, 104, across));
   const at = (k, axis) => {
-    const p = (k + 0.5) / n;
+    const p = (k + 0.5) / (axis ? up : across);
     if (state.basis === "pca") return meta.pca.sd[axis] * normalQuantile(p);
     return app.model.quantile(p, axis ? state.up : state.across);
   };
-  const draw = () => sheet.show(Array.from({ length: n }, (_, i) => ({
-    tiles: Array.from({ length: n }, (_2, j) => { const z = state.lift([at(j, 0), at(n - 1 - i, 1)]); return { z, name: named(z) }; }),
+  const draw = () => sheet.show(Array.from({ length: up }, (_, i) => ({
+    tiles: Array.from({ length: across }, (_2, j) => { const z = state.lift([at(j, 0), at(up - 1 - i, 1)]); return { z, name: named(z) }; }),
   })));
-  return { draw, when: "basis across up context theme z", element: beside(sheet,
+  return { draw, when: "basis across up context theme z", element: under(sheet,
     h("p", { class: "note" }, "The two axes of the map, at even steps of the prior's probability (its inverse distribution function); the "
       + "other dimensions are as in the point. A square goes to its place.")) };
 }
@@ -36,7 +37,7 @@ export function traversals(app) {
         return { z, name: `${dimension(j)} at ${number(z[j], 2)}` };
       }) };
   }));
-  return { draw, when: "z context theme", element: beside(sheet,
+  return { draw, when: "z context theme", element: under(sheet,
     h("p", { class: "note" }, "Each row moves one dimension from the low end of the prior to the high end, and leaves the others as they are in the point.")) };
 }
 
