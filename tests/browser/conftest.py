@@ -7,13 +7,15 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
+import pandas
 import pytest
 import torch
-from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, sync_playwright
 
 import reparam as rp
 from reparam import networks
 from reparam.cli.main import main
+from watching import Watched
 
 CHROMIUM = os.environ.get("CHROMIUM", "/usr/bin/chromium")
 ARGUMENTS = [
@@ -22,30 +24,19 @@ ARGUMENTS = [
 ]  # fmt: skip
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        item.add_marker(pytest.mark.browser)
+
+
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
+    if not Path(CHROMIUM).exists():
+        pytest.exit(f"no browser at {CHROMIUM}: apt-get install chromium, or name one by CHROMIUM=path", returncode=1)
     with sync_playwright() as play:
         found = play.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
         yield found
         found.close()
-
-
-class Watched:
-    """A page with everything that it asked for and everything that it complained of."""
-
-    def __init__(self, context: BrowserContext) -> None:
-        self.page: Page = context.new_page()
-        self.errors: list[str] = []
-        self.requests: list[str] = []
-        self.page.on("console", lambda m: self.errors.append(m.text) if m.type in ("error", "warning") else None)
-        self.page.on("pageerror", lambda e: self.errors.append(str(e)))
-        context.on("request", lambda r: self.requests.append(r.url))
-
-    def open(self, address: str) -> Page:
-        self.page.goto(address)
-        self.page.wait_for_selector("html[data-ready]", state="attached")
-        self.page.wait_for_timeout(300)  # what is drawn when the page is quiet
-        return self.page
 
 
 @pytest.fixture
@@ -63,7 +54,7 @@ def watched(browser: Browser) -> Iterator[Callable[..., Watched]]:
 
 def explored(folder: Path, data: str, *more: str) -> str:
     """The address of the run's page as a file."""
-    file = folder / "page.html"
+    file = folder / f"page{len(more)}.html"
     assert main(["explore", str(folder / "run"), data, "--html", str(file), "--no-doctor", *more]) == 0
     return file.as_uri()
 
@@ -111,3 +102,44 @@ def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def table_page(table: Path) -> str:
     return explored(table, str(table / "table.csv"))
+
+
+@pytest.fixture(scope="session")
+def mixed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of TabularVAE on columns of every kind, with holes, beside its data as CSV."""
+    folder = tmp_path_factory.mktemp("mixed")
+    generator = np.random.default_rng(0)
+    n = 300
+    frame = pandas.DataFrame({
+        "sex": generator.choice(["F", "M"], n), "age": generator.integers(18, 80, n).astype(float),
+        "city": generator.choice(["Lyon", "Bonn, old", "Turin"], n), "income": generator.lognormal(7, 0.5, n).round(2),
+        "visits": generator.poisson(3, n), "share": generator.beta(2, 3, n).round(4),
+        "peaks": np.where(generator.random(n) < 0.5, -9, 9) + generator.normal(size=n),
+        "since": pandas.Timestamp("2020-01-01") + pandas.to_timedelta(generator.integers(0, 900, n), unit="D"),
+        "agrees": generator.random(n) < 0.5,
+    })  # fmt: skip
+    frame.mask(generator.random(frame.shape) < 0.1).to_csv(folder / "table.csv", index=False)
+    words = f"train {folder / 'table.csv'} --latent-dim 3 --epochs 10 --seed 0 --out {folder / 'run'}".split()
+    assert main(words) == 0
+    return folder
+
+
+@pytest.fixture(scope="session")
+def mixed_page(mixed: Path) -> str:
+    return explored(mixed, str(mixed / "table.csv"))
+
+
+@pytest.fixture(scope="session")
+def counts(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run on rows of 64 counts, which are shown as lines."""
+    folder = tmp_path_factory.mktemp("counts")
+    rate = np.exp(np.sin(np.linspace(0, 6, 64) + np.random.default_rng(0).normal(size=(300, 1))) + 1)
+    np.save(folder / "counts.npy", np.random.default_rng(1).poisson(rate))
+    words = f"train {folder / 'counts.npy'} --latent-dim 2 --epochs 3 --seed 0 --out {folder / 'run'}".split()
+    assert main(words) == 0
+    return folder
+
+
+@pytest.fixture(scope="session")
+def counts_page(counts: Path) -> str:
+    return explored(counts, str(counts / "counts.npy"))

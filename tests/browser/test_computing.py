@@ -11,13 +11,13 @@ import torch
 from playwright.sync_api import Page
 from torch import Tensor, nn
 
-from browser.conftest import Watched
 from models import Function
 from reparam import networks, posteriors, priors
 from reparam.explorer import heads
 from reparam.explorer.program import Weights, program
 from rows_likelihoods import LIKELIHOODS
 from rows_posteriors import POSTERIORS
+from watching import Watched
 
 CLOSE = 1e-5  # relative to the largest number: float32 on both sides
 OPTIONS = [
@@ -94,6 +94,19 @@ def test_wrappers_and_layers_of_torch(page: Page) -> None:
         nn.Conv2d(4, 6, (3, 2), dilation=(1, 2), groups=2, padding=1),
         nn.ConvTranspose2d(6, 4, 3, stride=2, groups=2, dilation=2, output_padding=1), nn.GroupNorm(2, 4),
     ), (4, 5, 6))  # fmt: skip
+
+
+def test_the_cells_of_a_table_and_their_floor(page: Page) -> None:
+    classes = [3, 0, 1, 2, 0]
+    loc, spread = torch.tensor([0.0, 0.5, 1.0, 0.0, -1.0]), torch.tensor([1.0, 2.0, 0.5, 1.0, 0.1])
+    x = torch.tensor([[2, 1.5, 4, 0, 30.0], [0, math.nan, math.nan, 1, -2], [math.nan] * 5])
+    for mask in (True, False):
+        size = networks.Cells.features(classes, mask)
+        net = networks.Cells(networks.mlp(size, 4, (6,)), classes, loc, spread, mask)
+        with torch.no_grad():
+            expected = net(x).double()
+        assert (run(page, net, x, torch.zeros(3, 0)) - expected).abs().max() <= CLOSE
+    same(page, networks.Floored(nn.Unflatten(-1, (3, 2)), 1, torch.tensor([-1.0, 0.5])), (6,))
 
 
 def with_output(likelihood: nn.Module, out: Tensor, shape: tuple[int, ...]) -> nn.Module:

@@ -52,9 +52,7 @@ def decoder(likelihood: nn.Module, event: Sequence[int], dim: int, weights: Weig
     """
     if getattr(likelihood, "own_contexts", 0):
         raise NotInThePageError("a likelihood with an exposure")
-    inside = likelihood
-    while isinstance(inside, likelihoods.Standardized | likelihoods.ZeroInflated | likelihoods.Observed):
-        inside = inside.inner if isinstance(inside, likelihoods.ZeroInflated) else inside.likelihood
+    inside = _inmost(likelihood)
     ops, size = program(_net(inside), (dim,), weights, context)
     if isinstance(inside, likelihoods.Mixed):
         pieces = [program(_net(_inmost(m)), (n,), weights) for m, n in zip(inside.members, inside.sizes, strict=True)]
@@ -64,8 +62,11 @@ def decoder(likelihood: nn.Module, event: Sequence[int], dim: int, weights: Weig
     return {"ops": ops, "head": _head(likelihood, tuple(event), math.prod(event), weights)}
 
 
-def _inmost(member: nn.Module) -> nn.Module:
-    return member.inner if isinstance(member, likelihoods.ZeroInflated) else member
+def _inmost(likelihood: nn.Module) -> nn.Module:
+    """What holds the network, inside of its wrappers."""
+    while isinstance(likelihood, likelihoods.Standardized | likelihoods.ZeroInflated | likelihoods.Observed):
+        likelihood = likelihood.inner if isinstance(likelihood, likelihoods.ZeroInflated) else likelihood.likelihood
+    return likelihood
 
 
 def _net(part: nn.Module) -> nn.Module:

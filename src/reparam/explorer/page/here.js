@@ -29,7 +29,7 @@ export function here(app) {
       const wide = Math.min(168, (app.wide - 16) / 2);
       picture(mean, data, m, 0, wide);
       picture(draw, data, d, 0, wide);
-    } else table.replaceChildren(rowTable(data, m, 0, { ...quantiles(d, times, data.size, 0.9), classes, heading: data.columns.some((c) => c.kind) ? "Expected" : "Mean", beside: d.subarray(0, data.size), besideName: "A draw", drawn: true }));
+    } else table.replaceChildren(rowTable(data, m, 0, { ...quantiles(d, times, data.size, 0.9), classes, heading: data.columns.some((c) => c.kind) ? "Expected" : "Mean", beside: d.subarray(0, data.size), besideName: "A draw" }));
   };
   const neighbours = later(60, async () => {
     const rows = app.nearest(state.z, 6);

@@ -1,6 +1,6 @@
 // A datum of one's own: an image or a row, by drop, file, pencil or keys. Its posterior, reconstruction and log p(x).
 import { ink } from "./colours.js";
-import { button, explain, h, later, measured, number, say } from "./dom.js";
+import { button, explain, fill, h, later, measured, number, say } from "./dom.js";
 import { CanvasInk } from "./figure.js";
 import { picture, rowTable } from "./show.js";
 import { logUnits, plainCell, readCell } from "./units.js";
@@ -42,7 +42,7 @@ export function own(app) {
       : h("div", { class: "pair" },
         h("figure", {}, picture(h("canvas", { role: "img", "aria-label": "Your datum" }), data, x, 0, data.kind === "line" ? 300 : 128), h("figcaption", {}, "yours")),
         h("figure", {}, picture(h("canvas", { role: "img", "aria-label": "Its reconstruction", id: "own-reconstruction" }), data, mean, 0, data.kind === "line" ? 300 : 128), h("figcaption", {}, "reconstruction")));
-    result.replaceChildren(pair, h("dl", { class: "numbers" },
+    fill(result, pair, h("dl", { class: "numbers" },
       h("dt", {}, "log p(x)"), h("dd", { id: "own-logp" }, measured([score.logp, score.error])),
       h("dt", {}, "among the data"), h("dd", {}, `${where} of the ${all.length.toLocaleString("en")} rows shown`),
       score.kl === null ? null : [h("dt", {}, "KL of q(z|x)"), h("dd", {}, `${number(score.kl, 1)} nats`)],

@@ -97,24 +97,27 @@ export class Sheet {
 
 export const named = (z) => Array.from(z).slice(0, 4).map((v, j) => `${dimension(j)} ${number(v, 2)}`).join(", ");
 
-const bar = (from, to, mid, colour) => {
-  const canvas = h("canvas", { class: "bar", "aria-hidden": "true" }), on = new CanvasInk(canvas, 120, 14);
-  canvas.style.width = "120px"; canvas.style.height = "14px";
-  on.rect(0, 5, 120, 4, { fill: ink("well") });
-  const at = (t) => 120 * Math.min(1, Math.max(0, t));
+const WIDE = 104;
+
+const bar = (from, to, mid, colour, other) => {
+  const canvas = h("canvas", { class: "bar", "aria-hidden": "true" }), on = new CanvasInk(canvas, WIDE, 14);
+  canvas.style.width = `${WIDE}px`; canvas.style.height = "14px";
+  on.rect(0, 5, WIDE, 4, { fill: ink("well") });
+  const at = (t) => WIDE * Math.min(1, Math.max(0, t));
   if (from !== null) on.rect(at(from), 4, Math.max(1, at(to) - at(from)), 6, { fill: ink("line") });
-  on.circle(Math.min(116, Math.max(4, at(mid))), 7, 4, { fill: colour });
+  if (Number.isFinite(other)) on.rect(Math.min(WIDE - 2, at(other)), 0, 2, 14, { fill: ink("mark") });
+  on.circle(Math.min(WIDE - 4, Math.max(4, at(mid))), 7, 4, { fill: colour });
   return canvas;
 };
 
 const shares = (p, colour) => { // the probabilities of classes beside each other, the most probable one full
-  const canvas = h("canvas", { class: "bar", "aria-hidden": "true" }), on = new CanvasInk(canvas, 120, 14), top = Math.max(...p);
-  canvas.style.width = "120px"; canvas.style.height = "14px";
-  on.rect(0, 3, 120, 8, { fill: ink("card") });
+  const canvas = h("canvas", { class: "bar", "aria-hidden": "true" }), on = new CanvasInk(canvas, WIDE, 14), top = Math.max(...p);
+  canvas.style.width = `${WIDE}px`; canvas.style.height = "14px";
+  on.rect(0, 3, WIDE, 8, { fill: ink("card") });
   let at = 0;
   p.forEach((q) => {
     on.ctx.globalAlpha = q === top ? 1 : 0.35;
-    on.rect(120 * at, 3, Math.max(0, 120 * q - 1), 8, { fill: colour });
+    on.rect(WIDE * at, 3, Math.max(0, WIDE * q - 1), 8, { fill: colour });
     at += q;
   });
   return canvas;
@@ -127,7 +130,7 @@ const swatch = (colour) => {
 };
 
 // A row as a table: each column with its value, a bar within the range of the data, and what else is known of it.
-export function rowTable(data, x, from, { low, high, classes, heading = "Mean", beside, besideName, drawn = false } = {}) {
+export function rowTable(data, x, from, { low, high, classes, heading = "Mean", beside, besideName } = {}) {
   const white = data.pixelMax || 1;
   return h("table", { class: "rows" },
     h("thead", {}, h("tr", {}, h("th", { scope: "col" }, "Column"), h("th", { scope: "col" }, heading),
@@ -138,8 +141,8 @@ export function rowTable(data, x, from, { low, high, classes, heading = "Mean", 
       const top = p && p.indexOf(Math.max(...p)), draw = (t) => word(c, fitting(c, at(t))), colour = groups()[j % groups().length];
       return h("tr", {}, h("th", { scope: "row", title: c.name }, swatch(colour), c.name),
         h("td", {}, p ? h("span", {}, className(c, top), h("small", {}, ` ${Math.round(100 * p[top])}%`)) : word(c, at(x[from + j]))),
-        beside ? h("td", {}, drawn ? draw(beside[j]) : word(c, at(beside[j]))) : null,
-        h("td", {}, p ? shares(p, colour) : bar(low ? share(low[j]) : null, high ? share(high[j]) : null, share(x[from + j]), colour),
+        beside ? h("td", {}, draw(beside[j])) : null,
+        h("td", {}, p ? shares(p, colour) : bar(low ? share(low[j]) : null, high ? share(high[j]) : null, share(x[from + j]), colour, beside && share(beside[j])),
           low && !p ? h("small", { class: "soft under" }, `${draw(low[j])} to ${draw(high[j])}`) : null));
     })));
 }
