@@ -198,8 +198,9 @@ def test_priors_have_the_densities_of_torch(page: Page) -> None:
         )
         with torch.no_grad():
             p = prior()
-            assert torch.allclose(torch.tensor(found["log"]), p.log_prob(z), rtol=1e-4, atol=1e-5)
-            assert torch.allclose(torch.tensor(found["mean"]), p.mean, atol=1e-5)
-            assert torch.allclose(torch.tensor(found["sd"]), p.variance.sqrt(), atol=1e-5)
+            found = {name: torch.tensor(values, dtype=torch.float32) for name, values in found.items()}
+            assert torch.allclose(found["log"], p.log_prob(z), rtol=1e-4, atol=1e-5)
+            assert torch.allclose(found["mean"], p.mean, atol=1e-5)
+            assert torch.allclose(found["sd"], p.variance.sqrt(), atol=1e-5)
 
 

@@ -71,11 +71,3 @@ export function button(text, pressed, attributes = {}) {
 export function explain(summary, ...content) {
   return h("details", { class: "word" }, h("summary", {}, summary), ...content.map((c) => h("p", {}, c)));
 }
-
-const SVG = "http://www.w3.org/2000/svg";
-export function svg(tag, attributes, ...children) {
-  const element = document.createElementNS(SVG, tag);
-  for (const [name, value] of Object.entries(attributes || {})) element.setAttribute(name, value);
-  element.append(...children);
-  return element;
-}

@@ -1,5 +1,4 @@
 // One drawing, two inks: on a canvas, and as SVG. Figures are drawn by functions of an ink.
-import { svg } from "./dom.js";
 
 export class CanvasInk {
   constructor(canvas, width, height, ratio = window.devicePixelRatio || 1) {
@@ -46,9 +45,20 @@ export class CanvasInk {
   blob() { return new Promise((done) => this.canvas.toBlob(done, "image/png")); }
 }
 
+const SVG = "http://www.w3.org/2000/svg";
+// Made in a document of its own: on the page, pictures inside would be loads, which its policy forbids.
+const apart = document.implementation.createDocument(SVG, "svg");
+
+function svg(tag, attributes, ...children) {
+  const element = apart.createElementNS(SVG, tag);
+  for (const [name, value] of Object.entries(attributes || {})) element.setAttribute(name, value);
+  element.append(...children);
+  return element;
+}
+
 export class SvgInk {
   constructor(width, height, title) {
-    this.root = svg("svg", { xmlns: "http://www.w3.org/2000/svg", viewBox: `0 0 ${width} ${height}`, width, height, role: "img" });
+    this.root = svg("svg", { viewBox: `0 0 ${width} ${height}`, width, height, role: "img" });
     if (title) this.root.append(svg("title", {}, title));
     Object.assign(this, { width, height });
   }

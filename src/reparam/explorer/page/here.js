@@ -22,8 +22,9 @@ export function here(app) {
     app.decoded = m;
     if (image) {
       if (plain) {
-        Object.assign(mean.style, { width: `${app.wide}px`, height: "200px" });
-        plot(new CanvasInk(mean, app.wide, 200), data, m, d, app.wide, 200);
+        const wide = Math.max(200, mean.parentElement.clientWidth || 300);
+        Object.assign(mean.style, { width: `${wide}px`, height: "200px" });
+        plot(new CanvasInk(mean, wide, 200), data, m, d, wide, 200);
         return;
       }
       const wide = Math.min(168, (app.wide - 16) / 2);
@@ -43,6 +44,7 @@ export function here(app) {
   });
   state.on("z context theme", () => { redraw(); neighbours(); });
   app.start.push(redraw, neighbours);
+  if (plain) addEventListener("resize", later(50, redraw));
 
   const sliders = state.order.map((j) => slider(app, j));
   const alive = sliders.filter((_, i) => !meta.dims[state.order[i]].idle), dead = sliders.filter((_, i) => meta.dims[state.order[i]].idle);
