@@ -145,7 +145,10 @@ def test_likelihoods_have_the_densities_and_means_of_torch(page: Page, name: str
         }""",
         [table, weights.buffer().tolist(), numbers(z), numbers(x), rows, times],
     )
-    got = {key: torch.tensor([math.nan if v is None else v for v in values], dtype=torch.float64) for key, values in found.items()}
+    got = {
+        key: torch.tensor([math.nan if v is None else v for v in values], dtype=torch.float64)
+        for key, values in found.items()
+    }
     with torch.no_grad():
         d = with_output(likelihood, got["out"].reshape(rows, -1), row.shape)(z.double())
         assert torch.allclose(got["log"], d.log_prob(x.double()), rtol=1e-5, atol=1e-5)
@@ -202,5 +205,3 @@ def test_priors_have_the_densities_of_torch(page: Page) -> None:
             assert torch.allclose(found["log"], p.log_prob(z), rtol=1e-4, atol=1e-5)
             assert torch.allclose(found["mean"], p.mean, atol=1e-5)
             assert torch.allclose(found["sd"], p.variance.sqrt(), atol=1e-5)
-
-

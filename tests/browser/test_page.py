@@ -109,7 +109,9 @@ def test_dragging_on_the_map_decodes_within_a_twentieth_of_a_second(digits: Path
     assert times[10] < 50
 
 
-def test_an_image_that_is_dropped_has_its_posterior_reconstruction_and_log_p(digits: Path, digits_page: str, watch) -> None:
+def test_an_image_that_is_dropped_has_its_posterior_reconstruction_and_log_p(
+    digits: Path, digits_page: str, watch
+) -> None:
     page = watch(digits_page + "#tab=own")
     grey = np.load(io.BytesIO(_bundled()))["x"][7].reshape(8, 8)
     file = io.BytesIO()
@@ -271,7 +273,10 @@ def test_a_lasso_selects_rows_that_are_saved_as_csv(digits_page: str, watch) -> 
     with page.expect_download() as waiting:
         page.locator(".picked").get_by_role("button", name="CSV").click()
     table = pandas.read_csv(waiting.value.path())
-    assert table["row"].tolist() == [page.evaluate(f"reparam.arrays.row[{i}]") for i in chosen[:3]] + table["row"].tolist()[3:]
+    assert (
+        table["row"].tolist()
+        == [page.evaluate(f"reparam.arrays.row[{i}]") for i in chosen[:3]] + table["row"].tolist()[3:]
+    )
     assert len(table) == len(chosen) and {"label", "log_p", "z1", "x0"} <= set(table)
     page.keyboard.press("Escape")
 

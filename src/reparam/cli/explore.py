@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+import webbrowser
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,8 @@ from reparam.data.streams import is_large
 from reparam.data.streams import look as stream_look
 from reparam.data.table import TableSchema, with_values
 from reparam.errors import InputError, nearest
-from reparam.explorer import file_page, look
+from reparam.explorer import View, file_page, look
+from reparam.explorer.server import address, bind, check_binding, server
 from reparam.run import Run, atomic_write
 
 _IN_FILE, _SERVED = 5_000, 50_000  # rows shown unless --rows is given
@@ -26,6 +29,8 @@ def explore(options: ExploreOptions) -> int:
     path = None if options.html is None else writable(options.html, (".html", ".htm"))
     if options.rows is not None and options.rows < 2:
         raise InputError(f"--rows must be at least 2, not {options.rows}")
+    token = check_binding(options.host, options.token) if path is None else ""
+    at = bind(options.host, options.port) if path is None else None  # before the work, as it may be refused
     prepare(options.threads)
     seed = check_seed(options.seed)
     run, schema = opened(options.run)
@@ -35,10 +40,22 @@ def explore(options: ExploreOptions) -> int:
         name=Path(options.run).resolve().name, seed=seed, doctor=not options.no_doctor, say=say,
     )  # fmt: skip
     if path is None:
-        raise InputError("the served page is not there yet: give --html FILE")
+        assert at is not None
+        return _serve(view, options, at, token)
     content = file_page(view)
     atomic_write(path, content)
     say(f"{path}, {len(content) / 1e6:.1f} MB: open it in any browser, it needs nothing else")
+    return 0
+
+
+def _serve(view: View, options: ExploreOptions, at: socket.socket, token: str) -> int:
+    """Serve the page until it is interrupted."""
+    found, where = server(view, token, options.host), address(options.host, at, token)
+    print(where, flush=True)
+    say("open this address in a browser; Ctrl-C ends it. Who knows it can ask the model, so share it with care")
+    if options.open:
+        webbrowser.open(where)
+    found.run(sockets=[at])
     return 0
 
 

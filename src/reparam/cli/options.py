@@ -285,7 +285,9 @@ class ExploreOptions(_Run):
 
     data: str | None = option(None, _DATA + "; those of the training unless given", positional=True)
     html: str | None = option(None, "write one file that anyone can open, instead of serving the page")
-    rows: int | None = option(None, "how many rows are shown, evenly spaced: 5000 in a file, 50000 served, unless given")
+    rows: int | None = option(
+        None, "how many rows are shown, evenly spaced: 5000 in a file, 50000 served, unless given"
+    )
     binarize: str | None = option(None, "dynamic or threshold; as in training unless given")
     labels: str | None = option(None, "a column or a file of labels, as in training unless given")
     no_doctor: bool = option(False, "leave the doctor's examination out, which takes the most time")

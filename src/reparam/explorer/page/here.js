@@ -14,7 +14,14 @@ export function here(app) {
   const place = h("p", { class: "soft place" });
   let seed = 1, turn = 0;
 
-  const redraw = async () => {
+  let busy = false, again = false;
+  const redraw = async () => { // one at a time, and the last one always
+    if (busy) { again = true; return; }
+    busy = true;
+    try { await one(); } finally { busy = false; }
+    if (again) { again = false; redraw(); }
+  };
+  const one = async () => {
     const mine = ++turn, times = image ? 1 : 200;
     const [m, d] = await Promise.all([app.model.mean(state.z, 1, state.context), app.model.draw(state.z, 1, state.context, seed, times)]);
     const classes = image ? null : await app.model.classes(state.z, state.context, data.columns.map((_, j) => j));
