@@ -11,11 +11,11 @@ import pandas
 import pytest
 import torch
 from playwright.sync_api import Browser, BrowserContext, sync_playwright
+from watching import Watched
 
 import reparam as rp
 from reparam import networks
 from reparam.cli.main import main
-from watching import Watched
 
 CHROMIUM = os.environ.get("CHROMIUM", "/usr/bin/chromium")
 ARGUMENTS = [
@@ -63,8 +63,8 @@ def explored(folder: Path, data: str, *more: str) -> str:
 def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run on the bundled digits with dimensions in use and one that is not."""
     folder = tmp_path_factory.mktemp("digits")
-    words = "train digits --likelihood continuous_bernoulli --latent-dim 3 --hidden 48 --epochs 8 --seed 1".split()
-    assert main([*words, "--out", str(folder / "run")]) == 0
+    words = "train digits --likelihood continuous_bernoulli --latent-dim 3 --hidden 48 --epochs 8 --seed 1"
+    assert main([*words.split(), "--out", str(folder / "run")]) == 0
     return folder
 
 

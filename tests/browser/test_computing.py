@@ -10,6 +10,7 @@ import pytest
 import torch
 from playwright.sync_api import Page
 from torch import Tensor, nn
+from watching import Watched
 
 from models import Function
 from reparam import networks, posteriors, priors
@@ -17,11 +18,11 @@ from reparam.explorer import heads
 from reparam.explorer.program import Weights, program
 from rows_likelihoods import LIKELIHOODS
 from rows_posteriors import POSTERIORS
-from watching import Watched
 
 CLOSE = 1e-5  # relative to the largest number: float32 on both sides
 OPTIONS = [
-    {}, {"residual": True}, {"gated": True}, {"norm": True}, {"residual": True, "gated": True, "norm": True, "context": 3},
+    {}, {"residual": True}, {"gated": True}, {"norm": True},
+    {"residual": True, "gated": True, "norm": True, "context": 3},
 ]  # fmt: skip
 
 
@@ -40,8 +41,8 @@ def run(page: Page, net: nn.Module, x: Tensor, c: Tensor) -> Tensor:
     weights = Weights()
     ops, size = program(net, x.shape[1:], weights, c.shape[1])
     out = page.evaluate(
-        """([ops, w, x, rows, c]) => Array.from(reparam.library.run(ops, Float32Array.from(w), Float32Array.from(x), rows,
-           Float32Array.from(c)))""",
+        """([ops, w, x, rows, c]) => Array.from(reparam.library.run(ops, Float32Array.from(w), Float32Array.from(x),
+           rows, Float32Array.from(c)))""",
         [ops, weights.buffer().tolist(), numbers(x), len(x), numbers(c)],
     )
     return torch.tensor(out, dtype=torch.float64).reshape(len(x), size)
@@ -138,7 +139,10 @@ def test_likelihoods_have_the_densities_and_means_of_torch(page: Page, name: str
             const m = new Float64Array(2), sum = new Float64Array(2);
             px.mean(out, r * each, m, 0);
             mean.push(...m);
-            for (let i = 0; i < times; i++) { px.draw(out, r * each, one, 0, random); sum[0] += one[0]; sum[1] += one[1]; }
+            for (let i = 0; i < times; i++) {
+              px.draw(out, r * each, one, 0, random);
+              sum[0] += one[0]; sum[1] += one[1];
+            }
             drawn.push(sum[0] / times, sum[1] / times);
           }
           return { out: Array.from(out), log, mean: mean.map((v) => (Number.isNaN(v) ? null : v)), drawn };

@@ -15,9 +15,9 @@ import torch
 from axe_playwright_python.sync_playwright import Axe
 from PIL import Image
 from playwright.sync_api import Page
+from watching import Watched
 
 import reparam as rp
-from watching import Watched
 
 CLOSE = 1e-5
 TABS = ["manifold", "traversals", "interpolation", "arithmetic", "samples", "own", "health", "words"]
@@ -80,9 +80,13 @@ def test_a_slider_decodes_what_torch_decodes_and_the_canvas_shows_it(digits: Pat
     expected = decoded(digits, z)
     assert (shown(page) - expected).abs().max() <= CLOSE
     pixels = page.evaluate("""() => {
-      const canvas = document.querySelector(".pair canvas"), ctx = canvas.getContext("2d"), wide = canvas.width, step = wide / 8, out = [];
+      const canvas = document.querySelector(".pair canvas"), ctx = canvas.getContext("2d");
+      const wide = canvas.width, step = wide / 8, out = [];
       const { data } = ctx.getImageData(0, 0, wide, wide);
-      for (let i = 0; i < 8; i++) for (let j = 0; j < 8; j++) out.push(data[4 * (wide * Math.floor(step * (i + 0.5)) + Math.floor(step * (j + 0.5)))]);
+      for (let i = 0; i < 8; i++) for (let j = 0; j < 8; j++) {
+        const x = Math.floor(step * (j + 0.5)), y = Math.floor(step * (i + 0.5));
+        out.push(data[4 * (wide * y + x)]);
+      }
       return out;
     }""")
     assert (torch.tensor(pixels) - 255 * expected).abs().max() <= 0.51
@@ -120,7 +124,8 @@ def test_an_image_that_is_dropped_has_its_posterior_reconstruction_and_log_p(
         """(bytes) => {
           const transfer = new DataTransfer();
           transfer.items.add(new File([new Uint8Array(bytes)], "digit.png", { type: "image/png" }));
-          document.getElementById("drop").dispatchEvent(new DragEvent("drop", { dataTransfer: transfer, bubbles: true, cancelable: true }));
+          const drop = new DragEvent("drop", { dataTransfer: transfer, bubbles: true, cancelable: true });
+          document.getElementById("drop").dispatchEvent(drop);
         }""",
         list(file.getvalue()),
     )
@@ -134,7 +139,8 @@ def test_an_image_that_is_dropped_has_its_posterior_reconstruction_and_log_p(
     said = page.inner_text("#own-logp").replace("\u2212", "-")
     value, error = (float(t) for t in re.fullmatch(r"(-?[\d.]+) ± ([\d.]+) nats", said).groups())
     truth = rp.evaluate.log_likelihood(vae, x, 5000)
-    assert abs(value - truth.value) <= 6 * error + 0.05 and error < 1
+    assert abs(value - truth.value) <= 6 * error + 0.05
+    assert error < 1
 
 
 def _bundled() -> bytes:
@@ -156,12 +162,16 @@ def test_a_click_pins_and_pins_are_interpolated_between_as_in_numpy(digits: Path
     page = watch(digits_page + "#map=1,2&tab=interpolation")
     at = page.evaluate("""() => {
       const { map } = reparam, box = map.top.getBoundingClientRect();
-      return [5, 40].map((i) => { const [x, y] = map.toScreen([map.xy[2 * i], map.xy[2 * i + 1]]); return [x + box.x, y + box.y]; });
+      return [5, 40].map((i) => {
+        const [x, y] = map.toScreen([map.xy[2 * i], map.xy[2 * i + 1]]);
+        return [x + box.x, y + box.y];
+      });
     }""")
     for x, y in at:
         page.mouse.click(x, y)
     pins = [torch.tensor(z) for z in page.evaluate("reparam.state.pins.map((p) => Array.from(p.z))")]
-    assert len(pins) == 2 and page.locator(".pin").count() == 2
+    assert len(pins) == 2
+    assert page.locator(".pin").count() == 2
     slide = page.get_by_label("How far along the way")
     slide.focus()
     slide.fill("0.25")
@@ -198,7 +208,8 @@ def test_the_manifold_lies_at_the_quantiles_of_the_prior(digits: Path, digits_pa
 def test_temperature_scales_samples_of_the_prior(digits_page: str, watch) -> None:
     page = watch(digits_page)
     z = np.array(page.evaluate("reparam.model.priorDraw(4000, 0.5, 3).then((z) => Array.from(z))"))
-    assert abs(z.std() - 0.5) < 0.03 and abs(z.mean()) < 0.03  # 12000 numbers: six standard errors
+    assert abs(z.std() - 0.5) < 0.03
+    assert abs(z.mean()) < 0.03
 
 
 def test_colours_change_the_map_and_its_legend(digits_page: str, watch) -> None:
@@ -224,14 +235,16 @@ def test_a_shared_address_shows_the_same_view_again(digits_page: str, watch) -> 
     drag(page, ".slider input >> nth=1", 0.3)
     page.wait_for_timeout(400)
     state = """(({ basis, across, up, colour, tab, view, pins, z }) => [basis, across, up, colour, tab,
-      view.map((v) => +v.toPrecision(5)), pins.map((p) => [p.row, ...Array.from(p.z, (v) => +v.toFixed(3))]), Array.from(z, (v) => +v.toFixed(3))])(reparam.state)"""
+      view.map((v) => +v.toPrecision(5)), pins.map((p) => [p.row, ...Array.from(p.z, (v) => +v.toFixed(3))]),
+      Array.from(z, (v) => +v.toFixed(3))])(reparam.state)"""
     before, address = page.evaluate(state), page.url
     assert "#" in address
     assert watch(address).evaluate(state) == before
 
 
 @pytest.mark.parametrize("hash_", [
-    "#map=99,99&colour=nothing&z=1,2&pins=-4,zz,1e9&view=a,b,c&tab=none", "#map=pca&z=NaN,NaN,NaN&view=0,0,0", "#%%%&=&&",
+    "#map=99,99&colour=nothing&z=1,2&pins=-4,zz,1e9&view=a,b,c&tab=none", "#map=pca&z=NaN,NaN,NaN&view=0,0,0",
+    "#%%%&=&&",
 ])  # fmt: skip
 def test_an_address_that_makes_no_sense_opens_the_page_all_the_same(digits_page: str, watch, hash_: str) -> None:
     page = watch(digits_page + hash_)
@@ -254,7 +267,8 @@ def test_the_keyboard_walks_zooms_pins_and_changes_tabs(digits_page: str, watch)
     page.focus("#tab-manifold")
     page.keyboard.press("ArrowRight")
     assert page.evaluate("document.activeElement.id") == "tab-traversals"
-    assert page.locator("#panel-traversals").is_visible() and not page.locator("#panel-manifold").is_visible()
+    assert page.locator("#panel-traversals").is_visible()
+    assert not page.locator("#panel-manifold").is_visible()
 
 
 def test_a_lasso_selects_rows_that_are_saved_as_csv(digits_page: str, watch) -> None:
@@ -277,7 +291,8 @@ def test_a_lasso_selects_rows_that_are_saved_as_csv(digits_page: str, watch) -> 
         table["row"].tolist()
         == [page.evaluate(f"reparam.arrays.row[{i}]") for i in chosen[:3]] + table["row"].tolist()[3:]
     )
-    assert len(table) == len(chosen) and {"label", "log_p", "z1", "x0"} <= set(table)
+    assert len(table) == len(chosen)
+    assert {"label", "log_p", "z1", "x0"} <= set(table)
     page.keyboard.press("Escape")
 
 
@@ -337,7 +352,8 @@ def test_a_mixed_table_reads_a_row_with_holes_as_the_estimator_does(mixed: Path,
     value, error = (float(t) for t in re.findall(r"-?[\d.]+", page.inner_text("#own-logp").replace("\u2212", "-"))[:2])
     assert abs(value - truth) <= 6 * error + 0.05
     table = page.locator(".result table.rows")
-    assert "Bonn, old" in table.inner_text() and "2021-03-04" in table.inner_text()
+    assert "Bonn, old" in table.inner_text()
+    assert "2021-03-04" in table.inner_text()
     assert (shown(page) - decoded(mixed, latent(page))).abs().max() <= CLOSE * 10
 
 
@@ -396,7 +412,8 @@ def test_nothing_jumps_while_walking(digits_page: str, watch) -> None:
     page = watch(digits_page)
     page.evaluate("""() => {
       window.shifts = 0;
-      new PerformanceObserver((list) => list.getEntries().forEach((e) => { window.shifts += e.value; })).observe({ type: "layout-shift" });
+      const add = (list) => list.getEntries().forEach((e) => { window.shifts += e.value; });
+      new PerformanceObserver(add).observe({ type: "layout-shift" });
     }""")
     drag(page, ".slider input >> nth=0", 0.9)
     drag(page, ".slider input >> nth=1", 0.1)
@@ -410,4 +427,6 @@ def test_the_policy_forbids_what_the_page_does_not_need(digits_page: str, watche
     refused = page.evaluate("fetch('http://127.0.0.1:9/').then(() => 'sent', (e) => 'refused')")
     assert refused == "refused"
     policy = page.locator("meta[http-equiv=Content-Security-Policy]").get_attribute("content")
-    assert policy.startswith("default-src 'none'") and "unsafe" not in policy and "http" not in policy
+    assert policy.startswith("default-src 'none'")
+    assert "unsafe" not in policy
+    assert "http" not in policy

@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 import torch
 from playwright.sync_api import Page
+from watching import Watched
 
 import reparam as rp
 from reparam.cli.common import dataset
 from reparam.explorer import look, server
 from reparam.run import open_run
-from watching import Watched
 
 CLOSE = 1e-5
 
@@ -104,7 +104,8 @@ def test_a_mixed_table_and_a_line_are_served(mixed: Path, counts: Path, serve) -
     text = page.inner_text(".here table.rows")
     assert "Lyon" in text or "Bonn, old" in text or "Turin" in text
     classes = page.evaluate("reparam.model.classes(reparam.state.z, null, [0, 2, 8])")
-    assert [len(p) for p in classes] == [2, 3, 2] and np.allclose([sum(p) for p in classes], 1, atol=1e-5)
+    assert [len(p) for p in classes] == [2, 3, 2]
+    assert np.allclose([sum(p) for p in classes], 1, atol=1e-5)
     page.get_by_role("tab", name="Your own datum").click()
     page.locator("form.fields").get_by_label("age", exact=True).fill("")
     page.get_by_role("button", name="Read it").click()

@@ -1,8 +1,8 @@
 """The page in one file: its modules as one script, its style, and its data, under a policy that lets nothing out.
 
 The sources are plain JavaScript modules in ``page/``. A module is ``export``ed declarations and single-line or wrapped
-``import { a, b } from "./other.js"``; names at the top of modules are unique over all of them, which is checked, so that
-the modules can stand one behind the other in one scope.
+``import { a, b } from "./other.js"``; names at the top of modules are unique over all of them, which is checked, so
+that the modules can stand one behind the other in one scope.
 """
 
 from __future__ import annotations

@@ -101,8 +101,8 @@ class Computer:
         if len(x) != 1:
             raise InputError("one datum is scored at a time")
         k, seed = _whole(table, "k", 1, DRAWS), _whole(table, "seed", 0, 2**32 - 1)
-        missing = {"missing": True} if bool(x.isnan().any()) else {}
-        data, point = Dataset(x, contexts=c, **missing), isinstance(self.vae.posterior, Point)
+        data = Dataset(x, contexts=c, missing=self.view.data.missing)
+        point = isinstance(self.vae.posterior, Point)
         found = log_likelihood(self.vae, data, k, "prior" if point else "importance", seed)
         kl = None if point else elbo_terms(self.vae, data, 100, seed).kl.value
         ess = float(found.ess[0]) if found.ess is not None else float(k)

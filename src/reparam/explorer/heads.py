@@ -159,7 +159,8 @@ def prior(part: nn.Module, weights: Weights) -> Table:
         if isinstance(each, Independent) and isinstance(each.base_dist, Normal):
             loc, scale = each.base_dist.loc, each.base_dist.scale
             return {"kind": "mixture", "dim": loc.shape[1], "count": len(loc), "log_weights": weights.add(
-                found.log_weights.expand(len(loc))), "means": weights.add(loc), "scales": weights.add(scale)}  # fmt: skip
+                found.log_weights.expand(len(loc))), "means": weights.add(loc),
+                "scales": weights.add(scale)}  # fmt: skip
         if isinstance(each, MultivariateNormal):
             raise NotInThePageError(f"a mixture of Gaussians of full covariance ({type(part).__name__})")
     raise NotInThePageError(f"the prior {type(part).__name__}")

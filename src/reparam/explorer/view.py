@@ -233,10 +233,10 @@ def _ends(flat: Tensor) -> tuple[Tensor, Tensor]:
 
 def _columns(schema: TableSchema, low: Tensor, high: Tensor) -> list[dict[str, Any]]:
     """The columns of a mixed table, with what takes the model's numbers to their units and back."""
-    made = [
+    made: list[dict[str, Any]] = [
         {"name": c.name, "classes": c.classes if c.coded else None, "names": _names(c),
-         "whole": c.kind == "count", "kind": c.kind, "loc": c.loc, "spread": c.spread, "ends": c.support or [None, None],
-         "step": c.step, "bounds": [c.low, c.high]}
+         "whole": c.kind == "count", "kind": c.kind, "loc": c.loc, "spread": c.spread,
+         "ends": c.support or [None, None], "step": c.step, "bounds": [c.low, c.high]}
         for c in schema.modelled
     ]  # fmt: skip
     made += [{"name": f"{n} is missing", "classes": 2, "names": ["seen", "missing"], "kind": "binary", "whole": True}
