@@ -61,7 +61,9 @@ export function here(app) {
       h("div", { class: "row tools" }, button("Pin", () => app.pin({ row: null, z: Float64Array.from(state.z) }), { "aria-label": "Pin this point" }), draws)),
     plain ? h("figure", {}, mean, h("figcaption", { class: "legend" }, h("span", { class: "swatch" }, app.map.dot(ink("accent")), "mean of p(x|z)"), h("span", { class: "swatch" }, app.map.dot(groups()[1]), "a draw of it")))
       : image ? h("div", { class: "pair" }, h("figure", {}, mean, h("figcaption", {}, "mean of p(x|z)")), h("figure", {}, draw, h("figcaption", {}, "a draw of it")))
-      : table,
+      : h("div", {}, table, explain("What do the bars say?", "The dot is the expected value, the broad bar holds nine of ten draws of p(x|z), the red line "
+        + "is the draw beside it. Of columns of classes the bar is the probability of each class. A positive column is expected on the scale of its logarithm, "
+        + "a proportion on that of its log-odds: there the model reads them.")),
     place, h("p", { class: "label" }, "Nearest data"), near,
     app.contexts(),
     h("div", { class: "head" }, h("h3", {}, "Dimensions"), button("To the mean", () => app.go(meta.dims.map((d) => d.mean)))),

@@ -7,6 +7,7 @@ export class Local {
   constructor(meta, arrays) {
     Object.assign(this, { meta, x: arrays.x, w: arrays.weights, c: arrays.context });
     this.size = meta.data.size;
+    this.piece = 16; // rows that are decoded in one go
     this.dim = meta.dim;
     this.p = prior(meta.model.prior, this.w);
     this.px = likelihood(meta.model.decoder.head, this.w);

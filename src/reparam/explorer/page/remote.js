@@ -21,7 +21,7 @@ export async function ask(what, table, arrays = []) { // a JSON head and float32
 }
 
 export class Remote {
-  constructor(meta, arrays) { Object.assign(this, { meta, dim: meta.dim, size: meta.data.size, c: arrays.context }); }
+  constructor(meta, arrays) { Object.assign(this, { meta, dim: meta.dim, size: meta.data.size, c: arrays.context, piece: 512 }); }
   async send(what, table, z, context) {
     return ask(what, table, [Float32Array.from(z), context || new Float32Array(0)]);
   }

@@ -28,8 +28,14 @@ export class Sheet {
     const { app } = this, { data } = app.meta, token = (this.token = {});
     const tiles = rows.flatMap((r) => r.tiles), z = new Float32Array(tiles.length * app.meta.dim);
     tiles.forEach((t, i) => z.set(t.z, i * app.meta.dim));
-    const x = await (compute || ((all, n) => app.model.typical(all, n, app.state.context)))(z, tiles.length);
-    if (this.token !== token) return; // a later call has begun
+    const make = compute || ((all, n) => app.model.typical(all, n, app.state.context)), { piece } = app.model;
+    const x = new Float32Array(tiles.length * data.size);
+    for (let from = 0; from < tiles.length; from += piece) { // in pieces, so that the page stays alive meanwhile
+      const n = Math.min(piece, tiles.length - from);
+      x.set(await make(z.subarray(from * app.meta.dim, (from + n) * app.meta.dim), n, from), from * data.size);
+      await new Promise((done) => setTimeout(done));
+      if (this.token !== token) return; // a later call has begun
+    }
     Object.assign(this, { rows, x });
     const columns = Math.max(...rows.map((r) => r.tiles.length)), named = rows.some((r) => r.name);
     this.grid.style.gridTemplateColumns = `${named ? "max-content " : ""}repeat(${columns}, ${this.width}px)`;

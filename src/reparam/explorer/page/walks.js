@@ -114,7 +114,7 @@ export function samples(app) {
     return sheet.show(Array.from({ length: 4 }, (_, i) => ({ tiles: Array.from({ length: across }, (_2, j) => {
       const k = i * across + j;
       return { z: z.slice(k * meta.dim, (k + 1) * meta.dim), name: `sample ${k + 1}` };
-    }) })), draws === "mean" ? null : (all, m) => app.model.draw(all, m, state.context, seed));
+    }) })), draws === "mean" ? null : (all, m, from) => app.model.draw(all, m, state.context, 1000 * seed + from));
   };
   return { draw, when: "temperature context theme", element: h("div", {}, h("div", { class: "row" },
     h("label", { class: "choice wide" }, h("span", {}, "Temperature"), heat, out),
