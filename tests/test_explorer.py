@@ -7,6 +7,9 @@ import hashlib
 import http.client
 import json
 import re
+import signal
+import subprocess
+import sys
 import threading
 import time
 import zlib
@@ -379,3 +382,27 @@ def test_tokens_are_drawn_or_long() -> None:
     for host, token in (("0.0.0.0", None), ("192.168.0.1", None), ("127.0.0.1", "a/b" * 9), ("127.0.0.1", "é" * 20)):
         with pytest.raises(InputError, match="--token"):
             server.check_binding(host, token)
+
+
+def test_the_command_serves_until_it_is_interrupted(run: Path) -> None:
+    words = [sys.executable, "-m", "reparam", "explore", str(run), "digits", "--rows", "50", "--no-doctor"]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        address = process.stdout.readline().strip()
+        found = re.fullmatch(r"http://127\.0\.0\.1:(\d+)(/[\w-]{32,}/)", address)
+        assert found is not None, address
+        for _ in range(100):
+            try:
+                connection = http.client.HTTPConnection("127.0.0.1", int(found[1]), timeout=30)
+                connection.request("GET", found[2])
+                break
+            except ConnectionRefusedError:
+                time.sleep(0.1)
+        answer = connection.getresponse()
+        assert answer.status == 200
+        assert b"reparam explorer" in answer.read()
+        connection.close()
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=30)
+    assert process.returncode == 0
+    assert "Traceback" not in errors

@@ -16,6 +16,7 @@ from watching import Watched
 import reparam as rp
 from reparam import networks
 from reparam.cli.main import main
+from reparam.data import read
 
 CHROMIUM = os.environ.get("CHROMIUM", "/usr/bin/chromium")
 ARGUMENTS = [
@@ -127,6 +128,22 @@ def mixed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def mixed_page(mixed: Path) -> str:
     return explored(mixed, str(mixed / "table.csv"))
+
+
+@pytest.fixture(scope="session")
+def conditional(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run on digits that is told which digit it is, and a number: with convolutions and a mixture prior."""
+    folder = tmp_path_factory.mktemp("conditional")
+    data = read("digits", None, [])
+    np.savez(folder / "d.npz", x=data.x, kind=data.labels, dose=np.asarray(data.labels) * 1.5 + 3)
+    words = f"train {folder / 'd.npz'} --context kind,dose --network conv --channels 8,8 --prior mixture --latent-dim 3"
+    assert main([*words.split(), "--epochs", "2", "--out", str(folder / "run")]) == 0
+    return folder
+
+
+@pytest.fixture(scope="session")
+def conditional_page(conditional: Path) -> str:
+    return explored(conditional, str(conditional / "d.npz"))
 
 
 @pytest.fixture(scope="session")

@@ -200,7 +200,8 @@ def test_priors_have_the_densities_of_torch(page: Page) -> None:
         table = heads.prior(prior, weights)
         found = page.evaluate(
             """([table, w, z]) => { const p = reparam.library.prior(table, Float32Array.from(w));
-               return { log: [0, 1, 2, 3, 4].map((i) => p.log(z, 2 * i)), mean: [...p.mean], sd: [...p.sd] }; }""",
+               return { log: [0, 1, 2, 3, 4].map((i) => p.log(z, 2 * i)), mean: [...p.mean], sd: [...p.sd],
+                 quantiles: [0.03, 0.3, 0.5, 0.9].map((q) => p.quantile(q, 1)) }; }""",
             [table, weights.buffer().tolist(), numbers(z)],
         )
         with torch.no_grad():
@@ -209,3 +210,6 @@ def test_priors_have_the_densities_of_torch(page: Page) -> None:
             assert torch.allclose(found["log"], p.log_prob(z), rtol=1e-4, atol=1e-5)
             assert torch.allclose(found["mean"], p.mean, atol=1e-5)
             assert torch.allclose(found["sd"], p.variance.sqrt(), atol=1e-5)
+            below = (p.sample((40_000,))[:, 1, None] <= found["quantiles"]).double().mean(0)
+        expected = torch.tensor([0.03, 0.3, 0.5, 0.9], dtype=torch.float64)
+        assert ((below - expected).abs() <= 6 * (expected * (1 - expected) / 40_000).sqrt()).all()

@@ -14,10 +14,11 @@ import pytest
 import torch
 from axe_playwright_python.sync_playwright import Axe
 from PIL import Image
-from playwright.sync_api import Page
+from playwright.sync_api import Page, expect
 from watching import Watched
 
 import reparam as rp
+from reparam.run import open_run
 
 CLOSE = 1e-5
 TABS = ["manifold", "traversals", "interpolation", "arithmetic", "samples", "own", "health", "words"]
@@ -151,11 +152,14 @@ def _bundled() -> bytes:
     return out.getvalue()
 
 
-@pytest.mark.parametrize(("name", "bytes_"), [("note.png", b"this is no image"), ("row.csv", b"1,2,3\n")])
-def test_a_file_that_is_none_is_refused_in_words(digits_page: str, watch, name: str, bytes_: bytes) -> None:
+@pytest.mark.parametrize(
+    ("name", "bytes_", "words"),
+    [("note.png", b"this is no image", "no image"), ("row.csv", b"1,2,3\n", "64 numbers; these are 3")],
+)
+def test_a_file_that_is_none_is_refused_in_words(digits_page: str, watch, name: str, bytes_: bytes, words: str) -> None:
     page = watch(digits_page + "#tab=own")
     page.set_input_files("#own-file", {"name": name, "mimeType": "", "buffer": bytes_})
-    page.wait_for_function("document.querySelector('.error').textContent.length > 10")
+    expect(page.locator(".error")).to_have_text(re.compile(words))
 
 
 def test_a_click_pins_and_pins_are_interpolated_between_as_in_numpy(digits: Path, digits_page: str, watch) -> None:
@@ -373,7 +377,7 @@ def test_a_row_is_read_from_a_file_by_its_names_and_refused_by_its_cells(mixed_p
         ("age,sex\n1,F\n", "no column"), ("", "nothing in it"),
     ]:  # fmt: skip
         give(text)
-        page.wait_for_function("(w) => document.querySelector('.error').textContent.includes(w)", arg=words)
+        expect(page.locator(".error")).to_contain_text(words)
 
 
 def test_scores_of_a_mixed_table_are_those_of_the_estimator(mixed: Path, mixed_page: str, watch) -> None:
@@ -385,6 +389,26 @@ def test_scores_of_a_mixed_table_are_those_of_the_estimator(mixed: Path, mixed_p
     assert abs(found.mean() - truth.mean()) < 0.2
 
 
+def test_a_conditional_model_of_convolutions_decodes_given_what_is_chosen(
+    conditional: Path, conditional_page: str, watch
+) -> None:
+    page = watch(conditional_page)
+    page.get_by_role("combobox", name="kind").select_option(label="7")
+    page.get_by_role("spinbutton", name="dose").fill("4.5")
+    page.keyboard.press("Tab")
+    drag(page, ".slider input >> nth=1", 0.8)
+    run = open_run(conditional / "run")
+    schema = run.schema
+    assert schema is not None
+    kind, dose = schema.contexts
+    given = torch.zeros(1, 11)
+    given[0, kind.categories.index("7")] = 1
+    given[0, 10] = (4.5 - dose.loc[0]) / dose.spread[0]
+    with torch.no_grad():
+        expected = run.vae.likelihood(latent(page), given).mean.flatten().double()
+    assert (shown(page) - expected).abs().max() <= CLOSE
+
+
 def test_counts_are_lines_and_decode_as_in_torch(counts: Path, counts_page: str, watch) -> None:
     page = watch(counts_page)
     drag(page, ".slider input >> nth=0", 0.7)
@@ -392,7 +416,7 @@ def test_counts_are_lines_and_decode_as_in_torch(counts: Path, counts_page: str,
     assert ((shown(page) - expected).abs() / (1 + expected.abs())).max() <= CLOSE
 
 
-@pytest.mark.parametrize("kind", ["digits", "table", "mixed", "counts"])
+@pytest.mark.parametrize("kind", ["digits", "table", "mixed", "counts", "conditional"])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_every_tab_is_accessible_and_fits_a_phone(kind: str, scheme: str, watch, request) -> None:
     page = watch(request.getfixturevalue(f"{kind}_page"), color_scheme=scheme)

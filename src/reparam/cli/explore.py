@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import webbrowser
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +56,8 @@ def _serve(view: View, options: ExploreOptions, at: socket.socket, token: str) -
     say("open this address in a browser; Ctrl-C ends it. Who knows it can ask the model, so share it with care")
     if options.open:
         webbrowser.open(where)
-    found.run(sockets=[at])
+    with suppress(KeyboardInterrupt):
+        found.run(sockets=[at])
     return 0
 
 

@@ -1,5 +1,5 @@
 // The distributions of explorer/heads.py: p(x|z) by its elements, q(z|x), p(z). Densities are normalised, in nats, of what is seen: NaN is a missing element.
-import { LOG_2PI, boundedLogRate, lgamma, logFactorial, logSigmoid, logSumExp, scaleFromLog, sigmoid, softClip }
+import { LOG_2PI, boundedLogRate, erf, lgamma, logFactorial, logSigmoid, logSumExp, normalQuantile, scaleFromLog, sigmoid, softClip }
   from "./maths.js";
 
 // -- elements of x: families of one number, given parameters of the net ----------------------------------------------
@@ -369,7 +369,8 @@ export function posterior(head, out, at) {
 
 export function prior(head, w) {
   const { dim } = head, cut = (at, n) => Float64Array.from(w.subarray(at, at + n));
-  if (head.kind === "gaussian") return { ...gaussian(cut(head.mean, dim), cut(head.factor, dim * dim)), plain: head.plain };
+  if (head.kind === "gaussian") return { ...gaussian(cut(head.mean, dim), cut(head.factor, dim * dim)), plain: head.plain,
+    quantile(p, j) { return this.mean[j] + this.sd[j] * normalQuantile(p); } };
   const weight = Array.from(w.subarray(head.log_weights, head.log_weights + head.count), Math.exp);
   const parts = weight.map((_, c) => diagonal(cut(head.means + c * dim, dim), cut(head.scales + c * dim, dim)));
   const mean = new Float64Array(dim), sd = new Float64Array(dim);
@@ -377,6 +378,15 @@ export function prior(head, w) {
   parts.forEach((p, c) => p.mean.forEach((m, i) => { sd[i] += weight[c] * (p.sd[i] ** 2 + (m - mean[i]) ** 2); }));
   return {
     dim, mean, sd: sd.map(Math.sqrt), plain: false,
+    quantile(p, j) { // of dimension j alone: its distribution function rises, so halve the interval that holds p
+      let low = Math.min(...parts.map((q) => q.mean[j] - 12 * q.sd[j])), high = Math.max(...parts.map((q) => q.mean[j] + 12 * q.sd[j]));
+      for (let i = 0; i < 60; i++) {
+        const middle = (low + high) / 2;
+        const below = parts.reduce((s, q, c) => s + weight[c] * 0.5 * (1 + erf((middle - q.mean[j]) / q.sd[j] / Math.SQRT2)), 0);
+        if (below < p) low = middle; else high = middle;
+      }
+      return (low + high) / 2;
+    },
     draw: (r) => parts[r.choose(weight)].draw(r),
     log: (z, from = 0) => logSumExp(parts.map((p, c) => Math.log(weight[c]) + p.log(z, from))),
   };

@@ -1,5 +1,5 @@
 // The model, computed here. Every method answers with a promise, so that a server can stand in its place.
-import { Random, logSumExp, normalQuantile } from "./maths.js";
+import { Random, logSumExp } from "./maths.js";
 import { likelihood, posterior, prior } from "./heads.js";
 import { run } from "./net.js";
 
@@ -109,7 +109,6 @@ export class Local {
     return z;
   }
 
-  // The prior's inverse distribution function in dimension j: exact for Gaussians, moments for mixtures.
-  quantile(p, j) { return this.p.mean[j] + this.p.sd[j] * normalQuantile(p); }
+  quantile(p, j) { return this.p.quantile(p, j); } // the prior's inverse distribution function in dimension j
   logPrior(z) { return this.p.log(z); }
 }

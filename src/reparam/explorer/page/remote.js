@@ -45,9 +45,11 @@ export class Remote {
   }
   async score(x, context, k, seed) { return (await this.send("score", { rows: 1, k, seed }, x, context)).meta; }
   async priorDraw(n, temperature, seed) { return (await ask("prior", { rows: n, temperature, seed })).arrays.z; }
-  quantile(p, j) { // of the prior's moments, or of the data where it has none
-    const { mean, sd } = this.meta.prior || { mean: this.meta.dims.map((d) => d.mean), sd: this.meta.dims.map((d) => d.sd) };
-    return mean[j] + sd[j] * normalQuantile(p);
+  quantile(p, j) { // of N(0, 1), or between those of many draws
+    const { quantiles } = this.meta.prior;
+    if (!quantiles) return normalQuantile(p);
+    const row = quantiles[j], at = Math.min(row.length - 1.001, Math.max(0, p * row.length - 0.5)), i = Math.floor(at);
+    return row[i] + (at - i) * (row[i + 1] - row[i]);
   }
   async logPrior(z) { return (await this.send("logprior", { rows: 1 }, z, null)).meta.log; }
 }
