@@ -299,6 +299,14 @@ class ExploreOptions(_Run):
     threads: int | None = option(None, "threads of torch; all cores unless given")
 
 
+@dataclass(kw_only=True)
+class ExportOptions(_Run):
+    """Write encoder and decoder as ONNX, with the schema and an example that runs without reparam."""
+
+    onnx: str | None = option(None, "the folder to write to")
+    threads: int | None = option(None, "threads of torch; all cores unless given")
+
+
 @dataclass
 class BenchOptions:
     """Time the library on this machine, beside loops written by hand and other libraries that are installed."""
@@ -320,6 +328,7 @@ COMMANDS: dict[str, tuple[type, str]] = {
     "evaluate": (EvaluateOptions, "reparam.cli.evaluate"),
     "doctor": (DoctorOptions, "reparam.cli.doctor"),
     "explore": (ExploreOptions, "reparam.cli.explore"),
+    "export": (ExportOptions, "reparam.cli.export"),
     "sample": (SampleOptions, "reparam.cli.generate"),
     "encode": (EncodeOptions, "reparam.cli.generate"),
     "decode": (DecodeOptions, "reparam.cli.generate"),
