@@ -7,7 +7,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 CHROMIUM ?= /usr/bin/chromium
 
-.PHONY: demo test test-browser check lint types layers pytest coverage format slow reproduce bench-smoke clean
+.PHONY: demo test test-browser check lint types layers pytest coverage format slow proofs reproduce bench-smoke clean
 
 demo: $(VENV)/.demo
 	$(BIN)/reparam demo --out demo
@@ -47,6 +47,10 @@ format: $(VENV)/.dev
 # The published sizes on MNIST: make slow DATA=folder-with-the-four-idx-files
 slow: $(VENV)/.dev
 	REPARAM_MNIST=$(DATA) $(BIN)/pytest -m slow -s
+
+# Estimates over 200 seeds in 1 to 20 dimensions, quadrature, 200 healthy models: half an hour
+proofs: $(VENV)/.dev
+	$(BIN)/pytest -m slow tests/test_proofs.py -v --durations=0
 
 # Published numbers at full size, an hour or more: make reproduce DATA=folder [ONLY=name] [SEED=n]
 reproduce: $(VENV)/.dev

@@ -90,8 +90,9 @@ def log_likelihood(
       ``leapfrog`` (10) and ``thin`` (2).
 
     ``k`` is 5000 unless given, 1000 for "harmonic" and 16 for "ais". Samples are summed in log space and in float64 as
-    they come, in calls of ``chunk`` decoder rows (chosen to fit caches and about 1 GB unless given; "ais" takes at
-    least 16), which changes the value by rounding only ("ais", "harmonic": rounding may turn an acceptance).
+    they come, in calls of ``chunk`` decoder rows (chosen to fit caches and about 1 GB unless given), which changes the
+    value by rounding only. The chains of "ais" and "harmonic" would enlarge rounding: they move in calls of one shape,
+    16 chains of 32 rows (of 256 on an accelerator), whatever ``chunk`` is, and fewer rows take the time of as many.
     ``repeats`` averages that many independent estimates, and their spread is ``stderr_repeats``. ``refine`` lets q(z|x)
     of each datum take so many steps of :func:`reparam.evaluate.refined` first, for the methods that propose from it:
     "importance" and "mixture".

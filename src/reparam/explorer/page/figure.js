@@ -1,4 +1,5 @@
 // One drawing, two inks: on a canvas, and as SVG. Figures are drawn by functions of an ink.
+import { number } from "./dom.js";
 
 export class CanvasInk {
   constructor(canvas, width, height, ratio = window.devicePixelRatio || 1) {
@@ -91,11 +92,11 @@ export class SvgInk {
 
 const fix = (v) => +v.toFixed(2);
 
-// Ends and steps of an axis that a person would choose: 1, 2 or 5 times a power of ten.
+// The places of an axis that a person would choose, in steps of 1, 2 or 5 times a power of ten, and their words.
 export function ticks(low, high, most = 5) {
   const span = high - low || 1, rough = span / most, power = 10 ** Math.floor(Math.log10(rough));
   const step = [1, 2, 5, 10].map((m) => m * power).find((s) => span / s <= most);
-  const out = [];
-  for (let v = Math.ceil(low / step - 1e-9) * step; v <= high + step * 1e-9; v += step) out.push(+v.toPrecision(12));
+  const out = [], digits = Math.max(0, -Math.floor(Math.log10(step) + 1e-9));
+  for (let v = Math.ceil(low / step - 1e-9) * step; v <= high + step * 1e-9; v += step) out.push([+v.toPrecision(12), number(v, digits)]);
   return out;
 }

@@ -51,7 +51,7 @@ export function glyph(on, data, x, from, [left, top, width, height], under) {
 export function plot(on, data, x, under, width, height) {
   const [low, high] = data.span, soft = ink("soft"), box = [36, 6, width - 38, height - 26];
   on.rect(...box, { fill: ink("well") });
-  for (const v of ticks(low, high, 4)) {
+  for (const [v, said] of ticks(low, high, 4)) {
     const y = box[1] + box[3] - 3 - (box[3] - 6) * (v - low) / (high - low || 1);
     on.path([[36, y], [width - 2, y]], { stroke: ink("line") });
     on.text(short(v * (data.pixelMax || 1)), 30, y + 4, { fill: soft, size: 11, anchor: "end" });

@@ -28,9 +28,9 @@ function klBars(app) {
   const width = Math.max(480, 60 + dims.length * 26);
   return new Chart(app, "kl", "KL of each dimension, in nats", width, 200, (on, w, hh) => {
     const soft = ink("soft"), y = (v) => hh - 28 - (hh - 48) * v / top;
-    for (const v of ticks(0, top, 4)) {
+    for (const [v, said] of ticks(0, top, 4)) {
       on.path([[40, y(v)], [w, y(v)]], { stroke: ink("line") });
-      on.text(number(v, v % 1 ? 1 : 0), 34, y(v) + 4, { fill: soft, size: 11, anchor: "end" });
+      on.text(said, 34, y(v) + 4, { fill: soft, size: 11, anchor: "end" });
     }
     dims.forEach((j, i) => {
       const d = meta.dims[j], v = d.kl === null ? d.sd : d.kl, x = 46 + i * (w - 50) / dims.length, wide = Math.min(40, (w - 50) / dims.length - 5);
@@ -47,15 +47,15 @@ function curves(app, name, title) {
   const low = name === "kl" ? flat[0] : cut, high = flat[flat.length - 1], last = records[records.length - 1].epoch, first = records[0].epoch;
   return h("div", {}, h("h4", {}, title), new Chart(app, name, `${title} over epochs, nats per datum`, 360, 190, (on, w, hh) => {
     const soft = ink("soft"), x = (e) => 48 + (w - 60) * (e - first) / (last - first || 1), y = (v) => hh - 30 - (hh - 52) * (Math.max(low, v) - low) / (high - low || 1);
-    for (const v of ticks(low, high, 4)) {
+    for (const [v, said] of ticks(low, high, 4)) {
       on.path([[48, y(v)], [w, y(v)]], { stroke: ink("line") });
-      on.text(number(v, Math.abs(v) < 10 ? 1 : 0), 42, y(v) + 4, { fill: soft, size: 11, anchor: "end" });
+      on.text(said, 42, y(v) + 4, { fill: soft, size: 11, anchor: "end" });
     }
     series.forEach(([kind, points], i) => {
       on.path(points.map(([e, v]) => [x(e), y(v)]), { stroke: groups()[i], line: 2 });
       on.text(kind, 48 + 48 * i, 10, { fill: groups()[i], size: 11, weight: 600 });
     });
-    for (const e of ticks(first, last, 5).filter((t) => Number.isInteger(t))) on.text(String(e), x(e), hh - 12, { fill: soft, size: 11, anchor: "middle" });
+    for (const [e, said] of ticks(first, last, 5).filter(([t]) => Number.isInteger(t))) on.text(said, x(e), hh - 12, { fill: soft, size: 11, anchor: "middle" });
     on.text("epoch", w - 4, hh - 1, { fill: soft, size: 11, anchor: "end" });
   }).element);
 }

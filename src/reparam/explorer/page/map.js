@@ -211,17 +211,17 @@ export class LatentMap {
   axes(on, soft, line) {
     const card = ink("card");
     const [low, , high] = [this.toLatent([0, this.height]), 0, this.toLatent([this.width, 0])];
-    for (const v of ticks(low[0], high[0], 6)) {
+    for (const [v, said] of ticks(low[0], high[0], 6)) {
       const [x] = this.toScreen([v, 0]);
       if (x < 30 || x > this.width - 12) continue;
       on.path([[x, this.height - 4], [x, this.height]], { stroke: line });
-      on.text(number(v, Math.abs(v) % 1 ? 1 : 0), x, this.height - 8, { fill: soft, size: 11, anchor: "middle", halo: card });
+      on.text(said, x, this.height - 8, { fill: soft, size: 11, anchor: "middle", halo: card });
     }
-    for (const v of ticks(low[1], high[1], 6)) {
+    for (const [v, said] of ticks(low[1], high[1], 6)) {
       const [, y] = this.toScreen([0, v]);
       if (y < 24 || y > this.height - 24) continue;
       on.path([[0, y], [4, y]], { stroke: line });
-      on.text(number(v, Math.abs(v) % 1 ? 1 : 0), 8, y + 4, { fill: soft, size: 11, halo: card });
+      on.text(said, 8, y + 4, { fill: soft, size: 11, halo: card });
     }
     const { state, meta } = this, share = meta.pca && meta.pca.share.map((s) => `${Math.round(100 * s)}% of the variance`);
     const names = state.basis === "pca" ? [`first component, ${share[0]}`, `second component, ${share[1]}`]
