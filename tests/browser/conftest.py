@@ -11,7 +11,7 @@ import pandas
 import pytest
 import torch
 from playwright.sync_api import Browser, BrowserContext, sync_playwright
-from watching import Watched
+from watching import Watched, explored
 
 import reparam as rp
 from reparam import networks
@@ -51,13 +51,6 @@ def watched(browser: Browser) -> Iterator[Callable[..., Watched]]:
     yield make
     for context in contexts:
         context.close()
-
-
-def explored(folder: Path, data: str, *more: str) -> str:
-    """The address of the run's page as a file."""
-    file = folder / f"page{len(more)}.html"
-    assert main(["explore", str(folder / "run"), data, "--html", str(file), "--no-doctor", *more]) == 0
-    return file.as_uri()
 
 
 @pytest.fixture(scope="session")

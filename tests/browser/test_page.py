@@ -15,9 +15,10 @@ import torch
 from axe_playwright_python.sync_playwright import Axe
 from PIL import Image
 from playwright.sync_api import Page, expect
-from watching import Watched
+from watching import Watched, explored
 
 import reparam as rp
+from reparam.cli.main import main
 from reparam.run import open_run
 
 CLOSE = 1e-5
@@ -91,6 +92,25 @@ def test_a_slider_decodes_what_torch_decodes_and_the_canvas_shows_it(digits: Pat
       return out;
     }""")
     assert (torch.tensor(pixels) - 255 * expected).abs().max() <= 0.51
+
+
+def test_dimensions_stand_by_their_kl_and_those_that_carry_nothing_apart(tmp_path: Path, watch) -> None:
+    words = f"train digits --latent-dim 4 --hidden 32 --beta 3 --likelihood bernoulli --binarize threshold --out {tmp_path}/run"
+    assert main([*words.split(), "--epochs", "12", "--seed", "0"]) == 0
+    page = watch(explored(tmp_path, "digits"))
+    dims = page.evaluate("reparam.meta.dims")
+    order = [int(i) for i in page.locator(".slider input").evaluate_all("(all) => all.map((e) => e.dataset.dim)")]
+    idle = [d["idle"] for d in dims]
+    assert any(idle), "the run has no dimension that is not in use: train it otherwise"
+    apart = [
+        int(i) for i in page.locator(".dead .slider.idle input").evaluate_all("(all) => all.map((e) => e.dataset.dim)")
+    ]
+    assert sorted(apart) == [j for j, i in enumerate(idle) if i]
+    assert order == sorted(range(4), key=lambda j: (idle[j], -dims[j]["kl"]))
+    summary = page.locator(".dead summary")
+    assert re.search(r"carr(y|ies) nothing", summary.inner_text())
+    summary.click()
+    assert "not in use" in page.locator(".dead input").first.get_attribute("aria-label")
 
 
 def test_dragging_on_the_map_decodes_within_a_twentieth_of_a_second(digits: Path, digits_page: str, watch) -> None:
@@ -315,9 +335,6 @@ def test_fifty_thousand_points_are_drawn_at_an_interactive_rate(tmp_path: Path, 
     """The median time of a frame, in the page, while the map is dragged: 10 ms here, 50 ms allowed."""
     x = np.random.default_rng(0).normal(size=(50_000, 2)).astype(np.float32)
     np.save(tmp_path / "x.npy", x)
-    from conftest import explored
-    from reparam.cli.main import main
-
     assert main(f"train {tmp_path / 'x.npy'} --latent-dim 2 --epochs 1 --out {tmp_path / 'run'}".split()) == 0
     page = watch(explored(tmp_path, str(tmp_path / "x.npy"), "--rows", "50000"))
     page.get_by_role("button", name="Move").click()

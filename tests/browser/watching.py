@@ -1,8 +1,12 @@
-"""A page that is watched: what it asks for, and what it complains of."""
+"""Pages of runs, and a page that is watched: what it asks for, and what it complains of."""
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from playwright.sync_api import BrowserContext, Page
+
+from reparam.cli.main import main
 
 
 class Watched:
@@ -21,3 +25,10 @@ class Watched:
         self.page.wait_for_selector("html[data-ready]", state="attached")
         self.page.wait_for_timeout(300)  # what is drawn when the page is quiet
         return self.page
+
+
+def explored(folder: Path, data: str, *more: str) -> str:
+    """The address of the run's page as a file."""
+    file = folder / f"page{len(more)}.html"
+    assert main(["explore", str(folder / "run"), data, "--html", str(file), "--no-doctor", *more]) == 0
+    return file.as_uri()

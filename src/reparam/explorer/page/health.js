@@ -56,7 +56,7 @@ function curves(app, name, title) {
       on.text(kind, 48 + 48 * i, 10, { fill: groups()[i], size: 11, weight: 600 });
     });
     for (const [e, said] of ticks(first, last, 5).filter(([t]) => Number.isInteger(t))) on.text(said, x(e), hh - 12, { fill: soft, size: 11, anchor: "middle" });
-    on.text("epoch", w - 4, hh - 1, { fill: soft, size: 11, anchor: "end" });
+    on.text("epoch", w - 4, hh - 4, { fill: soft, size: 11, anchor: "end" });
   }).element);
 }
 
