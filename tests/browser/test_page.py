@@ -95,16 +95,15 @@ def test_a_slider_decodes_what_torch_decodes_and_the_canvas_shows_it(digits: Pat
 
 
 def test_dimensions_stand_by_their_kl_and_those_that_carry_nothing_apart(tmp_path: Path, watch) -> None:
-    words = f"train digits --latent-dim 4 --hidden 32 --beta 3 --likelihood bernoulli --binarize threshold --out {tmp_path}/run"
-    assert main([*words.split(), "--epochs", "12", "--seed", "0"]) == 0
+    words = "train digits --latent-dim 4 --hidden 32 --beta 3 --likelihood bernoulli --binarize threshold --epochs 12"
+    assert main([*words.split(), "--seed", "0", "--out", str(tmp_path / "run")]) == 0
     page = watch(explored(tmp_path, "digits"))
     dims = page.evaluate("reparam.meta.dims")
-    order = [int(i) for i in page.locator(".slider input").evaluate_all("(all) => all.map((e) => e.dataset.dim)")]
+    named = "(all) => all.map((e) => +e.dataset.dim)"
+    order = page.locator(".slider input").evaluate_all(named)
     idle = [d["idle"] for d in dims]
     assert any(idle), "the run has no dimension that is not in use: train it otherwise"
-    apart = [
-        int(i) for i in page.locator(".dead .slider.idle input").evaluate_all("(all) => all.map((e) => e.dataset.dim)")
-    ]
+    apart = page.locator(".dead .slider.idle input").evaluate_all(named)
     assert sorted(apart) == [j for j, i in enumerate(idle) if i]
     assert order == sorted(range(4), key=lambda j: (idle[j], -dims[j]["kl"]))
     summary = page.locator(".dead summary")
