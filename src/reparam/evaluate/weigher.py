@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.distributions import Distribution
 
 from reparam.engine import Uncompilable, compile_graph, products, resolve
@@ -16,7 +16,6 @@ from reparam.objectives import require_density
 from reparam.vae import VAE, reference
 
 _PAYS = 2e13  # multiplications and additions: about two minutes of eager work, against ten seconds to compile
-_LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.ConvTranspose2d)
 
 
 class Weigher:
@@ -33,8 +32,6 @@ class Weigher:
         known = all(type(m).__module__.split(".")[0] in ("torch", "reparam", "zuko") for m in vae.modules())
         fixed = not isinstance(vae.posterior, Refined)  # whose q is a search for each row, and no graph
         self.compile = fixed and (compile is True or (compile == "auto" and known and work > _PAYS))
-        layers = [m for m in vae.likelihood.modules() if isinstance(m, _LAYERS)]
-        self.last = layers[-1].weight if layers else None
         self.shape: tuple[int, int] | None = None
         self.graph: Compiled | None = None
 
@@ -53,5 +50,5 @@ class Weigher:
         return self.graph(z, *few)[0][:count, :rows]
 
     def _weigh(self, z: Tensor, x: Tensor, *c: Tensor, q: Distribution | None = None) -> list[Tensor]:
-        with torch.no_grad(), products(self.precision, self.last):
+        with torch.no_grad(), products(self.precision):
             return [self.vae.at(z, x, *c, q=q, check=False).log_w]
