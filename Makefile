@@ -1,12 +1,13 @@
 # make demo : train on the bundled digits, evaluate, draw pictures and a report into ./demo
-# make test : everything that continuous integration runs
+# make test : everything but the browser; make test-browser : the explorer's page in chromium. CI runs both
 # Both make the environment themselves; it needs only Python 3.11 or newer.
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+CHROMIUM ?= /usr/bin/chromium
 
-.PHONY: demo test check lint types layers pytest coverage format slow reproduce bench-smoke clean
+.PHONY: demo test test-browser check lint types layers pytest coverage format slow proofs reproduce bench-smoke clean
 
 demo: $(VENV)/.demo
 	$(BIN)/reparam demo --out demo
@@ -29,6 +30,13 @@ layers: $(VENV)/.dev
 pytest: $(VENV)/.dev
 	OMP_NUM_THREADS=1 $(BIN)/pytest -m "not slow" -n auto --dist worksteal
 
+# The explorer's page in Debian's chromium, or in another that is named: make test-browser CHROMIUM=path
+test-browser: $(VENV)/.browser
+	@test -x "$(CHROMIUM)" || { test "$$(id -u)" = 0 && command -v apt-get >/dev/null \
+	    && echo "installing chromium" && apt-get -qq update && apt-get -qq install -y chromium >/dev/null; } \
+	  || { echo "make test-browser needs chromium: install it, or name it by CHROMIUM=path"; exit 1; }
+	CHROMIUM=$(CHROMIUM) OMP_NUM_THREADS=1 $(BIN)/pytest tests/browser
+
 coverage: $(VENV)/.dev
 	OMP_NUM_THREADS=1 $(BIN)/pytest -m "not slow" -n auto --dist worksteal --cov --cov-report=term
 
@@ -39,6 +47,10 @@ format: $(VENV)/.dev
 # The published sizes on MNIST: make slow DATA=folder-with-the-four-idx-files
 slow: $(VENV)/.dev
 	REPARAM_MNIST=$(DATA) $(BIN)/pytest -m slow -s
+
+# Estimates over 200 seeds in 1 to 20 dimensions, quadrature, 200 healthy models: half an hour
+proofs: $(VENV)/.dev
+	$(BIN)/pytest -m slow tests/test_proofs.py -v --durations=0
 
 # Published numbers at full size, an hour or more: make reproduce DATA=folder [ONLY=name] [SEED=n]
 reproduce: $(VENV)/.dev
@@ -64,6 +76,10 @@ $(VENV)/.dev: pyproject.toml constraints.txt | $(VENV)/.made
 	@echo "installing PyTorch and what the tests need into $(VENV); the first time takes a minute or more"
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	@touch $@ $(VENV)/.demo
+
+$(VENV)/.browser: pyproject.toml constraints.txt | $(VENV)/.dev
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,browser]'
+	@touch $@
 
 clean:
 	rm -rf $(VENV) demo build dist .coverage .mypy_cache .ruff_cache .pytest_cache .hypothesis

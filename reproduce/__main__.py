@@ -7,7 +7,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from reproduce import digits, frey
+from reproduce import bounds, digits, frey
 from reproduce.record import Record, page
 
 ROOT = Path(__file__).parent
@@ -16,6 +16,7 @@ EXPERIMENTS: dict[str, Callable[[Path, int], Record]] = {
     "frey_vamp": partial(frey.run, prior="vamp"),
     "iwae": digits.burda,
     "sphere": digits.sphere,
+    "bounds": bounds.run,
 }
 
 
@@ -33,7 +34,7 @@ def main() -> None:
         for figure in record.figures:
             print(f"{name}: {figure.what}: {figure.value} {figure.unit} (published {figure.published})", flush=True)
     order = list(EXPERIMENTS)
-    records = sorted(map(Record.load, results.glob("*.json")), key=lambda r: (order.index(r.name), r.seed))
+    records = sorted(map(Record.load, results.glob("*-seed*.json")), key=lambda r: (order.index(r.name), r.seed))
     (ROOT.parent / "docs" / "reproductions.md").write_text(page(records))
 
 

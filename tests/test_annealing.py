@@ -13,7 +13,7 @@ from torch.distributions import Independent, MultivariateNormal, OneHotCategoric
 import reparam as rp
 from models import Constant, FullPrior, Function, LaplacePosterior, LinearGaussian, within
 from refusals import refused
-from reparam.evaluate.hmc import ChainNoise, leapfrog, path, transition
+from reparam.evaluate.hmc import Block, ChainNoise, blocks, leapfrog, path, transition
 from reparam.seeding import seeded
 
 pytestmark = pytest.mark.usefixtures("double")
@@ -156,13 +156,13 @@ def test_a_transition_keeps_a_density_that_is_not_gaussian():
 @pytest.mark.parametrize("steps", [1, 2, 5])
 @pytest.mark.parametrize("schedule", ["linear", "sigmoid"])
 def test_the_mean_weight_is_p_of_x(start, steps, schedule):
-    """16000 chains for each of 3 data, 4 se: failure rate 6e-5 each. Weights are bounded or have a finite variance."""
+    """16 chains for each of 1000 data, 4 se: failure rate 6e-5. Weights are bounded or have a finite variance."""
     model = LinearGaussian.random(1, 2, seed=3, s=1.0)
-    x, vae = model.data(3), model.diagonal(1.4 / model.precision.diagonal())
+    x, vae = model.data(1000), model.diagonal(1.4 / model.precision.diagonal())
     plan = rp.evaluate.Annealing(steps, 2, start, schedule)
     with torch.no_grad():
-        ((_, log_w, _),) = plan.chains(vae, rp.Dataset(x), 16000, 0, chunk=48000)
-    within((log_w - model.log_p(x)).exp(), torch.ones(3))
+        log_w = torch.cat([forward for _, forward, _ in plan.chains(vae, rp.Dataset(x), 16, 0)], 1)
+    within((log_w - model.log_p(x)).exp().flatten(), torch.tensor(1.0))
 
 
 @pytest.mark.parametrize("start", ["prior", "posterior"])
@@ -251,22 +251,11 @@ def laplace() -> rp.VAE:
 VAES = {"curved": lambda: curved(2, 3), "laplace and full prior": laplace}
 
 
-_ROUNDING = pytest.mark.xfail(
-    strict=False, reason="on some processors the chains of this model carry rounding of 1e-16 to 0.01 nats"
-)
-
-
-@pytest.mark.parametrize(
-    ("name", "start"),
-    [
-        ("curved", "prior"),
-        pytest.param("curved", "posterior", marks=_ROUNDING),
-        ("laplace and full prior", "prior"),
-        ("laplace and full prior", "posterior"),
-    ],
-)
+@pytest.mark.parametrize("name", list(VAES))
+@pytest.mark.parametrize("start", ["prior", "posterior"])
 def test_a_row_has_one_value_whatever_stands_beside_it_and_however_it_is_cut(name, start):
-    """To 1e-7: matrix products of other shapes round by 1e-15, which the motion of the chains enlarges a little."""
+    """The chains of the curved model enlarge rounding of 1e-16 to 0.01 nats, and still the values are the same to 1e-9:
+    nothing rounds differently."""
     vae, x = VAES[name](), torch.randn(4, 3)
 
     def values(rows, **options):
@@ -283,15 +272,55 @@ def test_a_row_has_one_value_whatever_stands_beside_it_and_however_it_is_cut(nam
         (values(x[1:3]), whole[1:3]),
         *((values(x, chunk=chunk), whole) for chunk in (1,)),
     ):
-        torch.testing.assert_close(got, expected, atol=1e-7, rtol=0)
+        torch.testing.assert_close(got, expected, atol=1e-9, rtol=0)
     assert not bool((rp.evaluate.log_likelihood(vae, x, 20, "ais", 1, steps=2, start=start).per_datum == whole).any())
+
+
+def single(name: str) -> rp.VAE:
+    """float32, as models are by default; the decoders bend as those of trained models do not."""
+    torch.set_default_dtype(torch.float32)
+    if name == "mlp":
+        vae = curved(3, 5).float()
+    else:
+        vae = rp.recipes.vae((8, 8), 3, network="conv", channels=(4, 8), activation="silu")
+        with torch.no_grad():
+            for parameter in vae.likelihood.parameters():
+                parameter.mul_(2)
+    return vae
+
+
+@pytest.mark.parametrize("name", ["mlp", "conv"])
+@pytest.mark.parametrize("method", ["ais", "harmonic"])
+def test_in_single_precision_too_a_row_has_one_value(name, method):
+    vae = single(name)
+    x = vae.sample(40)
+    given = {"steps": 10, "leapfrog": 3} if method == "ais" else {"leapfrog": 3, "thin": 1}
+
+    def values(rows):
+        return rp.evaluate.log_likelihood(vae, rows, 32, method, **given).per_datum
+
+    whole, order = values(x), torch.randperm(40)
+    torch.testing.assert_close(values(x[order]), whole[order], atol=1e-6, rtol=0)
+    for i in (0, 35):
+        torch.testing.assert_close(values(x[i : i + 1]), whole[i : i + 1], atol=1e-6, rtol=0)
+
+
+def test_blocks_have_one_size_and_the_rows_of_the_data():
+    vae, x = curved(), torch.randn(70, 4)
+    cut = list(blocks(vae, rp.Dataset(x), 0))
+    assert {b.x.shape for b in cut} == {(32, 4)}
+    assert torch.equal(torch.cat([b.x[: b.rows] for b in cut]), x)
+    assert torch.equal(cut[-1].x[6:], x[64].expand(26, 4))
+    assert len(set(cut[-1].keys(0, "a"))) == 6
+    noise = ChainNoise(cut[-1].x, 0, "", 0, 3, cut[-1].rows).normal(2)
+    assert torch.equal(noise[:, 6:], noise[:, :1].expand(3, 26, 2))
 
 
 def test_the_step_size_looks_at_no_chain():
     """The first 16 chains are the same with 16 more beside them: nothing is adapted to chains that give weights."""
     vae, x, plan = curved(), rp.Dataset(torch.randn(3, 4)), rp.evaluate.Annealing(20, 3)
     with torch.no_grad():
-        few, many = (torch.cat([f for _, f, _ in plan.chains(vae, x, k, 0)], 1) for k in (16, 32))
+        few, many = (torch.cat([f for _, f, _ in plan.chains(vae, x, k, 0)]) for k in (16, 32))
         _, _, backward = next(iter(plan.chains(vae, x, 16, 0, exact=torch.randn(3, 2))))
     torch.testing.assert_close(many[:16], few, atol=1e-7, rtol=0)
     assert backward.shape == few.shape
@@ -305,7 +334,7 @@ def test_the_pilot_finds_the_acceptance_that_it_seeks():
     at, plan = path_of(model.exact(), x), rp.evaluate.Annealing(40, 5)
     vae = model.exact()
     with torch.no_grad():
-        sizes = plan._pilot(vae, at, vae.prior(), x, (), 0, "")
+        sizes = plan._pilot(vae, at, vae.prior(), Block(slice(0, 4), x, ()), 0, "")
     noise = ChainNoise(x, 1, "", 0, 200)
     assert sizes.shape == (39, 4)
     for i in (0, 19, 38):

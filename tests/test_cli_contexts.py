@@ -13,6 +13,7 @@ from refusals import refused as refuses
 from reparam.data import Schema, infer, read
 from reparam.data.context import Context
 from reparam.errors import RunFolderError
+from reparam.evaluate import diagnose
 from test_cli import refused, run
 
 QUICK = ["--epochs", "40", "--latent-dim", "2", "--lr", "0.01", "--hidden", "16"]
@@ -181,3 +182,35 @@ def test_a_schema_keeps_its_contexts_and_refuses_others(table):
     ):  # fmt: skip
         text = json.dumps({**raw, "contexts": contexts})
         refuses(lambda text=text: Schema.from_json(text), "contexts is", kinds=(RunFolderError,))
+
+
+def test_the_doctor_reads_the_contexts_and_agrees_with_the_library(trained, table, tmp_path, capsys):
+    """DATA is another file here than that of the run: all its rows are examined, with the contexts that it names. The
+    sweep trains conditional models as the run is one."""
+    copy = tmp_path / "copy.csv"
+    copy.write_text(table.read_text())
+    capsys.readouterr()
+    assert run("doctor", trained, copy, "--json", "--gap-rows", 10, "--out", tmp_path / "page.html") == 0
+    said = json.loads(capsys.readouterr().out)
+    schema = Schema.from_json((trained / "schema.json").read_text())
+    data = schema.dataset(read(table, None, ["side", "dose"]))
+    found = diagnose(rp.load(trained), data, train=data, gap_rows=10)
+    assert not said["skipped"]
+    assert said["rows"] == 300
+    for name in ("kl", "elbo", "dispersion", "sbc_distance"):
+        assert said["numbers"][name]["value"] == pytest.approx(found.numbers[name].value, rel=1e-4)
+    nameless = tmp_path / "nameless.csv"
+    nameless.write_text("a,b\n" + "0,0\n" * 30)
+    assert "side" in refused(capsys, "doctor", trained, nameless)
+
+
+def test_a_sweep_over_beta_trains_conditional_models(table, tmp_path, capsys):
+    folder = tmp_path / "run"
+    words = ["--context", "side,dose", "--latent-dim", "2", "--epochs", "2", "--hidden", "8", "--validation", "0.2"]
+    assert run("train", table, "--out", folder, *words) == 0
+    capsys.readouterr()
+    words = ["--json", "--gap-rows", 10, "--sweep", "beta", "--betas", "1", "--sweep-epochs", 1]
+    assert run("doctor", folder, *words) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert said["sweep"]["beta"] == [1.0]
+    assert said["rows_in_all"] == 60

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -118,6 +119,6 @@ def apply_to_rows(net: nn.Module, z: Tensor, *c: Tensor) -> Tensor:
     Shapes: z (..., D) and c (..., *) give (..., *event).
     """
     lead = z.shape[:-1]
-    rows = [t.reshape(lead.numel(), *t.shape[len(lead) :]) for t in (z, *c)]
+    rows = [t.reshape(math.prod(lead), *t.shape[len(lead) :]) for t in (z, *c)]
     out: Tensor = net(*rows)
     return out.reshape(*lead, *out.shape[1:])

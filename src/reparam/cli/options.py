@@ -289,6 +289,34 @@ class DoctorOptions:
     threads: int | None = option(None, "threads of torch; all cores unless given")
 
 
+@dataclass(kw_only=True)
+class ExploreOptions(_Run):
+    """Walk in the latent space: a page in the browser, served from here or written as one file."""
+
+    data: str | None = option(None, _DATA + "; those of the training unless given", positional=True)
+    html: str | None = option(None, "write one file that anyone can open, instead of serving the page")
+    rows: int | None = option(
+        None, "how many rows are shown, evenly spaced: 5000 in a file, 50000 served, unless given"
+    )
+    binarize: str | None = option(None, "dynamic or threshold; as in training unless given")
+    labels: str | None = option(None, "a column or a file of labels, as in training unless given")
+    no_doctor: bool = option(False, "leave the doctor's examination out, which takes the most time")
+    host: str = option("127.0.0.1", "the address to serve at; beyond this machine it needs --token")
+    port: int = option(0, "the port to serve at; any that is free unless given")
+    token: str | None = option(None, "what the address must hold, at least 16 characters; drawn at random unless given")
+    open: bool = option(False, "open the page in the browser")
+    seed: int = option(0, _SEED)
+    threads: int | None = option(None, "threads of torch; all cores unless given")
+
+
+@dataclass(kw_only=True)
+class ExportOptions(_Run):
+    """Write encoder and decoder as ONNX, with the schema and an example that runs without reparam."""
+
+    onnx: str | None = option(None, "the folder to write to")
+    threads: int | None = option(None, "threads of torch; all cores unless given")
+
+
 @dataclass
 class BenchOptions:
     """Time the library on this machine, beside loops written by hand and other libraries that are installed."""
@@ -309,6 +337,8 @@ COMMANDS: dict[str, tuple[type, str]] = {
     "resume": (ResumeOptions, "reparam.cli.train"),
     "evaluate": (EvaluateOptions, "reparam.cli.evaluate"),
     "doctor": (DoctorOptions, "reparam.cli.doctor"),
+    "explore": (ExploreOptions, "reparam.cli.explore"),
+    "export": (ExportOptions, "reparam.cli.export"),
     "sample": (SampleOptions, "reparam.cli.generate"),
     "encode": (EncodeOptions, "reparam.cli.generate"),
     "decode": (DecodeOptions, "reparam.cli.generate"),

@@ -12,7 +12,6 @@ import torch
 from torch import Tensor
 from torch.autograd import Function
 from torch.distributions import Bernoulli, Distribution, Independent, Normal, register_kl
-from torch.nn.functional import softplus
 
 
 class _BernoulliLogProb(Function):
@@ -23,9 +22,10 @@ class _BernoulliLogProb(Function):
         """The log-probability of each vector."""
         ctx.save_for_backward(logits, x)
         ctx.dims = dims
-        # beyond 40, log(1 + exp l) is l to the last digit of float64
-        each = softplus(logits, threshold=40.0).neg_().addcmul_(x, logits)
-        return each.sum(tuple(range(-dims, 0)))
+        elements = tuple(range(-dims, 0))
+        straight = logits.clamp_min(0).neg_().addcmul_(x, logits).sum(elements)
+        # log(1 + exp l) is max(l, 0) + log(1 + exp -|l|)
+        return straight - _log_of_products(logits.abs().neg_().exp_().add_(1).flatten(-dims))
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
@@ -34,6 +34,16 @@ class _BernoulliLogProb(Function):
         grad = grads[0][(...,) + (None,) * ctx.dims]
         for_x = (grad * logits).sum_to_size(x.shape) if ctx.needs_input_grad[1] else None
         return (x - logits.sigmoid()) * grad, for_x, None
+
+
+def _log_of_products(factors: Tensor) -> Tensor:
+    """Σ log of factors between 1 and 2, over the last dimension: one logarithm for up to 64 of them."""
+    for _ in range(6):
+        half, odd = divmod(factors.shape[-1], 2)
+        if odd or not half:
+            break
+        factors = factors[..., :half] * factors[..., half:]
+    return factors.log().sum(-1)
 
 
 class BernoulliVector(Independent):

@@ -54,9 +54,9 @@ def dtype_of(precision: str) -> torch.dtype:
     return torch.float64 if precision == "float64" else torch.float32
 
 
-def products(precision: str, spare: Tensor | None = None) -> AbstractContextManager[Any]:
-    """Inside the block, products are of this precision. The one with the weights ``spare`` is left as it is."""
-    return _Bfloat16Products(spare) if precision == "bfloat16" else nullcontext()
+def products(precision: str) -> AbstractContextManager[Any]:
+    """Inside the block, products are of this precision."""
+    return _Bfloat16Products() if precision == "bfloat16" else nullcontext()
 
 
 _PLAIN: set[Callable[..., Any]] = {
@@ -78,10 +78,6 @@ _BIASED: dict[Callable[..., Any], int] = {  # where the channels of the result s
 class _Bfloat16Products(TorchFunctionMode):
     """Rounds the operands of products in float32 to bfloat16, and widens the result; a bias is added in float32."""
 
-    def __init__(self, spare: Tensor | None) -> None:
-        super().__init__()
-        self.spare = spare
-
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
@@ -89,7 +85,7 @@ class _Bfloat16Products(TorchFunctionMode):
         kwargs = kwargs or {}
         if func in _PLAIN and not kwargs and all(t.dtype == torch.float32 for t in args):
             return func(*(t.bfloat16() for t in args)).float()
-        if func in _BIASED and args[0].dtype == torch.float32 and args[1] is not self.spare:
+        if func in _BIASED and args[0].dtype == torch.float32:
             return _biased(func, *args, **kwargs)
         return func(*args, **kwargs)
 

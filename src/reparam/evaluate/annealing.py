@@ -13,9 +13,9 @@ from torch.distributions import Distribution
 from reparam import seeding
 from reparam.data import Dataset, as_dataset
 from reparam.errors import InputError, nearest
-from reparam.evaluate.draws import batches, evaluating, rows_per_call, sample_rows
+from reparam.evaluate.draws import evaluating, filled, sample_rows
 from reparam.evaluate.estimate import Estimate
-from reparam.evaluate.hmc import CHAINS, ChainNoise, Path, path, transition
+from reparam.evaluate.hmc import CHAINS, Block, ChainNoise, Path, blocks, path, transition
 from reparam.evaluate.weights import Progress, collect
 from reparam.objectives import require_density, sample_count
 from reparam.shapes import Float
@@ -79,44 +79,34 @@ class Annealing:
     def __call__(
         self, vae: VAE, data: Dataset, k: int, seed: int, stream: str, chunk: int | None, progress: Progress | None
     ) -> Estimate:
-        """The estimate for each row, from k chains."""
-        parts = ((at, forward) for at, forward, _ in self.chains(vae, data, k, seed, stream, chunk))
+        """The estimate for each row, from k chains; they move in calls of one shape, whatever ``chunk`` is."""
+        parts = ((at, forward) for at, forward, _ in self.chains(vae, data, k, seed, stream))
         with evaluating(vae):
             return collect(parts, len(data), k, "ais", progress)
 
     def chains(
-        self,
-        vae: VAE,
-        data: Dataset,
-        k: int,
-        seed: int,
-        stream: str = "",
-        chunk: int | None = None,
-        exact: Tensor | None = None,
+        self, vae: VAE, data: Dataset, k: int, seed: int, stream: str = "", exact: Tensor | None = None
     ) -> Iterator[tuple[slice, Tensor, Tensor]]:
-        """(which rows, log-weights (s, rows) forward, log-weights (s, rows) backward), in calls of bounded size.
+        """(which rows, log-weights (s, rows) forward, log-weights (s, rows) backward), 16 chains of a block at a time.
 
         With ``exact``, one sample of p(z|x) for each row, (N, D), the chains that start there and go back to r have
         E w = 1 / p(x); without, there are none, and the third tensor is empty.
         """
-        like = reference(vae)
-        call = rows_per_call(vae, data) if chunk is None else chunk
-        together = min(k, max(CHAINS, call // CHAINS * CHAINS))
-        for at, x, c in batches(data, like, max(1, call // max(together, _PILOT_CHAINS)), seed):
-            vae.check(x, *c, columns=data.columns, first_row=at.start)
+        for block in blocks(vae, data, seed):
+            at, x, c = block
             r, p = self._ends(vae, x, c)
             along = path(vae, x, c, r, p)
-            sizes = self._pilot(vae, along, r, x, c, seed, stream)
-            for first in range(0, k, together):
-                count = min(together, k - first)
-                noise = ChainNoise(x, seed, stream, first, count)
-                z = self._starts(vae, r, x, c, seed, stream, first, count)
-                forward = self._weights(along, z, sizes, noise)
+            sizes = self._pilot(vae, along, r, block, seed, stream)
+            for first in range(0, k, CHAINS):
+                count = min(CHAINS, k - first)
+                noise = ChainNoise(x, seed, stream, first, count, block.rows)
+                z = self._starts(vae, r, block, seed, f"{stream}start {first // CHAINS}", count)
+                forward = self._weights(along, z, sizes, noise)[:, : block.rows]
                 backward = forward[:0]
                 if exact is not None:
-                    noise = ChainNoise(x, seed, f"{stream}backward ", first, count)
-                    z = exact[at].to(x.device).expand(count, -1, -1)
-                    backward = self._weights(along, z, sizes, noise, backward=True)
+                    noise = ChainNoise(x, seed, f"{stream}backward ", first, count, block.rows)
+                    z = filled(exact[at], len(x)).to(x.device).expand(count, -1, -1)
+                    backward = self._weights(along, z, sizes, noise, backward=True)[:, : block.rows]
                 yield at, forward, backward
 
     def _ends(self, vae: VAE, x: Tensor, c: tuple[Tensor, ...]) -> tuple[Distribution, Distribution]:
@@ -129,32 +119,18 @@ class Annealing:
         require_density(r, "annealing from the posterior")
         return r, p
 
-    def _starts(
-        self,
-        vae: VAE,
-        r: Distribution,
-        x: Tensor,
-        c: tuple[Tensor, ...],
-        seed: int,
-        stream: str,
-        first: int,
-        count: int,
-    ) -> Tensor:
-        """The first z of chains ``first``, ..., (count, B, D)."""
+    def _starts(self, vae: VAE, r: Distribution, block: Block, seed: int, purpose: str, count: int) -> Tensor:
+        """The first z of so many chains, (count, B, D)."""
         role: Literal["prior", "posterior"] = "prior" if self.start == "prior" else "posterior"
-        parts = []
-        for start in range(first, first + count, CHAINS):
-            keys = seeding.row_keys(x, seed, f"{stream}start {start // CHAINS}")
-            parts.append(sample_rows(vae, r, role, x, c, keys, min(CHAINS, first + count - start)))
-        return torch.cat(parts)
+        return sample_rows(vae, r, role, block.x, block.c, block.keys(seed, purpose), count)
 
     def _pilot(
-        self, vae: VAE, along: Path, r: Distribution, x: Tensor, c: tuple[Tensor, ...], seed: int, stream: str
+        self, vae: VAE, along: Path, r: Distribution, block: Block, seed: int, stream: str
     ) -> Float[Tensor, "t b"]:
         """A step size for each row at each beta between 0 and 1, from chains that are used for nothing else."""
         betas, stream = self.betas[1:-1], f"{stream}pilot "
-        noise = ChainNoise(x, seed, stream, 0, _PILOT_CHAINS)
-        state = along(self._starts(vae, r, x, c, seed, stream, 0, _PILOT_CHAINS))
+        noise = ChainNoise(block.x, seed, stream, 0, _PILOT_CHAINS, block.rows)
+        state = along(self._starts(vae, r, block, seed, f"{stream}start 0", _PILOT_CHAINS))
         # at the scale of the chains' start, and as the stability limit goes with the number of dimensions
         log_size = (state.z.std(0).mean(-1) / state.z.shape[-1] ** 0.25).log()
         sizes, each = [], math.ceil(_PILOT_TRANSITIONS / self.steps)
@@ -199,7 +175,6 @@ def bdmc(
     leapfrog: int = 10,
     start: Literal["prior", "posterior"] | str = "prior",
     schedule: Literal["sigmoid", "linear"] | str = "sigmoid",
-    chunk: int | None = None,
     progress: Progress | None = None,
 ) -> Sandwich:
     """Bidirectional Monte Carlo (Grosse et al. 2015): log p(x) of n data of the model itself, from below and above.
@@ -228,7 +203,7 @@ def bdmc(
             x = vae.likelihood(z, *given).sample()
         data = as_dataset(x.cpu(), contexts)
         lower, upper = [], []
-        for at, forward, backward in plan.chains(vae, data, k, seed, "", chunk, z):
+        for at, forward, backward in plan.chains(vae, data, k, seed, exact=z):
             lower.append((at, forward))
             upper.append((at, backward))
             if progress is not None:

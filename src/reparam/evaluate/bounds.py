@@ -73,14 +73,16 @@ def _averages(
 ) -> Tensor:
     """Means over the k samples of each row of what is read from its draws: (T, N), float64, from (T, B) for each."""
     data = as_dataset(x, contexts)
-    parts: dict[int, Tensor] = {}
+    means: Tensor | None = None  # in one place: see weights.collect
     with evaluating(vae):
         for at, draw in draws(vae, data, sample_count(k), seed, "posterior", listed=True):
             require_density(draw.q, "the ELBO")
             share = draw.z.shape[0] / k if draw.log_shares is None else 1.0
             terms = share * read(draw).double().cpu()
-            parts[at.start] = parts[at.start] + terms if at.start in parts else terms
-    return torch.cat(list(parts.values()), 1)
+            means = terms.new_zeros(len(terms), len(data)) if means is None else means
+            means[:, at] += terms
+    assert means is not None
+    return means
 
 
 def elbo(vae: VAE, x: Any, k: int = 1, seed: int = 0, *, contexts: Sequence[Tensor] = (), refine: int = 0) -> Estimate:

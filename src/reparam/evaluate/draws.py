@@ -55,6 +55,14 @@ def batches(data: Dataset, like: Tensor, rows: int, seed: int) -> Iterator[tuple
         yield at, data.fixed(data.x[at], like, seed), data.contexts_of(at, like)
 
 
+def filled(t: Tensor, size: int, dim: int = 0) -> Tensor:
+    """``size`` slices along ``dim``: those of t, then its first again and again."""
+    missing = size - t.shape[dim]
+    if missing == 0:
+        return t
+    return torch.cat([t, t.narrow(dim, 0, 1).expand(*t.shape[:dim], missing, *t.shape[dim + 1 :])], dim)
+
+
 def draws(
     vae: VAE,
     data: Dataset,

@@ -8,15 +8,14 @@ import torch
 from torch import Tensor
 from torch.distributions import MultivariateNormal
 
-from reparam import seeding
 from reparam.data import Dataset
 from reparam.errors import InputError
 from reparam.evaluate.annealing import require_real
-from reparam.evaluate.draws import Role, batches, evaluating, rows_per_call, sample_rows
+from reparam.evaluate.draws import Role, evaluating, sample_rows
 from reparam.evaluate.estimate import Estimate
-from reparam.evaluate.hmc import ChainNoise, path, transition
+from reparam.evaluate.hmc import CHAINS, ChainNoise, blocks, path, transition
 from reparam.evaluate.weights import Progress, collect
-from reparam.vae import VAE, has_density, reference
+from reparam.vae import VAE, has_density
 
 POSTERIOR: Role = "posterior"
 PRIOR: Role = "prior"
@@ -51,30 +50,26 @@ class Harmonic:
     def __call__(
         self, vae: VAE, data: Dataset, k: int, seed: int, stream: str, chunk: int | None, progress: Progress | None
     ) -> Estimate:
-        """The estimate for each row; ``ess`` is of the weights f(z) / p(x, z)."""
+        """The estimate for each row; ``ess`` is of the weights f(z) / p(x, z). ``chunk`` plays no part."""
         with evaluating(vae):
-            inverse = collect(self._weights(vae, data, k, seed, stream, chunk), len(data), k, "harmonic", progress)
+            inverse = collect(self._weights(vae, data, k, seed, stream), len(data), k, "harmonic", progress)
         return Estimate.of(-inverse.per_datum, k, "harmonic", inverse.ess, inverse.khat)
 
-    def _weights(
-        self, vae: VAE, data: Dataset, k: int, seed: int, stream: str, chunk: int | None
-    ) -> Iterator[tuple[slice, Tensor]]:
+    def _weights(self, vae: VAE, data: Dataset, k: int, seed: int, stream: str) -> Iterator[tuple[slice, Tensor]]:
         """(which rows, log f(z) - log p(x, z)), (k, B)."""
-        chains = 16
-        each = -(-k // chains)  # draws of a chain in each half
-        call = rows_per_call(vae, data) if chunk is None else chunk
-        for at, x, c in batches(data, reference(vae), max(1, call // chains), seed):
-            vae.check(x, *c, columns=data.columns, first_row=at.start)
+        each = -(-k // CHAINS)  # draws of a chain in each half
+        for block in blocks(vae, data, seed):
+            at, x, c = block
             p = vae.prior(*c)
             require_real(p, "the harmonic mean")
             dim = p.event_shape[-1]
             if k < 4 * dim:
                 raise InputError(f"the harmonic mean fits a Gaussian in {dim} dimensions: give k of at least {4 * dim}")
             along = path(vae, x, c, p, p)
-            keys, q = seeding.row_keys(x, seed, f"{stream}harmonic"), vae.posterior(x, *c)
+            keys, q = block.keys(seed, f"{stream}harmonic"), vae.posterior(x, *c)
             r, role = (q, POSTERIOR) if has_density(q) else (p, PRIOR)
-            state = along(sample_rows(vae, r, role, x, c, keys, chains))
-            noise = ChainNoise(x, seed, f"{stream}harmonic ", 0, chains)
+            state = along(sample_rows(vae, r, role, x, c, keys, CHAINS))
+            noise = ChainNoise(x, seed, f"{stream}harmonic ", 0, CHAINS, block.rows)
             log_size = (state.z.std(0).mean(-1) / dim**0.25).clamp_min(1e-6).log()
             for _ in range(_WARM_UP):
                 state, accept = transition(along, state, 1.0, log_size.exp(), noise, self.leapfrog)
@@ -95,4 +90,4 @@ class Harmonic:
                 validate_args=False,
             )  # fmt: skip
             z, log_joint = torch.cat(draws[each:])[:k], torch.cat(joints[each:])[:k]
-            yield at, f.log_prob(z) - log_joint
+            yield at, (f.log_prob(z) - log_joint)[:, : block.rows]

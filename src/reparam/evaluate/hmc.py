@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import torch
@@ -10,11 +10,16 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from reparam import seeding
+from reparam.data import Dataset
 from reparam.errors import InputError
+from reparam.evaluate.draws import batches, filled, rows_per_call
 from reparam.shapes import Float
-from reparam.vae import VAE, Draw
+from reparam.vae import VAE, Draw, reference
 
-CHAINS = 16  # chains of a row that share a generator: noise does not depend on how they are cut into calls
+CHAINS = 16  # chains of a row that share a generator and a call
+# Rows of a block: on a processor so few that a single row costs little, and a multiple of what its vector instructions
+# take at once, so that no row falls to the remainder of a loop; an accelerator needs more to be busy.
+_ROWS, _ROWS_ON_ACCELERATOR = 32, 256
 _FAR = 1e10  # a trajectory that comes so far has diverged
 
 
@@ -64,14 +69,51 @@ def path(vae: VAE, x: Tensor, c: tuple[Tensor, ...], r: Distribution, p: Distrib
     return at
 
 
+class Block(NamedTuple):
+    """Some rows, filled up with copies of the first of them to a number that is the same for all blocks.
+
+    Motion in a curved density enlarges the least difference, by some e-fold in every few transitions, and products of
+    matrices round as their shapes are. Chains whose calls all have one shape move alike, to the bit, alone or among
+    others, and whatever the others are; chains in calls of changing shapes come to differ by as much as they vary.
+
+    Shapes: x (R, *event), each of c (R, ...); the first ``rows`` of them are those of the data at ``at``.
+    """
+
+    at: slice
+    x: Tensor
+    c: tuple[Tensor, ...]
+
+    @property
+    def rows(self) -> int:
+        """How many rows are not copies."""
+        return self.at.stop - self.at.start
+
+    def keys(self, seed: int, purpose: str) -> list[int]:
+        """As :func:`reparam.seeding.row_keys`."""
+        keys = seeding.row_keys(self.x[: self.rows], seed, purpose)
+        return keys + keys[:1] * (len(self.x) - self.rows)
+
+
+def blocks(vae: VAE, data: Dataset, seed: int) -> Iterator[Block]:
+    """The data in blocks of a size that the model, the shape of a datum and the device decide, checked."""
+    like = reference(vae)
+    most = _ROWS if like.device.type == "cpu" else _ROWS_ON_ACCELERATOR
+    size = max(1, min(most, rows_per_call(vae, data) // CHAINS))
+    for at, x, c in batches(data, like, size, seed):
+        vae.check(x, *c, columns=data.columns, first_row=at.start)
+        yield Block(at, filled(x, size), tuple(filled(t, size) for t in c))
+
+
 class ChainNoise:
     """Normal noise for chains (K, B, ...), each group of 16 chains of a row from a generator with its own key.
 
-    ``first`` is the number of the first chain: a multiple of 16.
+    ``first`` is the number of the first chain: a multiple of 16. Only the first ``rows`` rows have noise of their own;
+    the others copy that of the first.
     """
 
-    def __init__(self, x: Tensor, seed: int, stream: str, first: int, count: int) -> None:
-        self.like, self.count = x, count
+    def __init__(self, x: Tensor, seed: int, stream: str, first: int, count: int, rows: int | None = None) -> None:
+        self.like, self.count, self.size = x, count, len(x)
+        x = x[:rows]
         groups = range(first // CHAINS, -(-(first + count) // CHAINS))
         keys = [seeding.row_keys(x, seed, f"{stream}chains {g}") for g in groups]
         self.generators = [[torch.Generator().manual_seed(key) for key in row] for row in zip(*keys, strict=True)]
@@ -82,7 +124,7 @@ class ChainNoise:
         for row, generators in zip(out, self.generators, strict=True):
             for part, generator in zip(row.split(CHAINS), generators, strict=True):
                 part.normal_(generator=generator)
-        return out.movedim(0, 1).to(self.like.device)
+        return filled(out, self.size).movedim(0, 1).contiguous().to(self.like.device)
 
 
 def leapfrog(

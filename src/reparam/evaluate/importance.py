@@ -82,13 +82,12 @@ def bound_curve(
         raise InputError("a curve needs at least one number of samples in ks")
     counts = tuple(sample_count(k) for k in ks)
     data, most = as_dataset(x, contexts), max(counts)
-    columns = []
+    per_datum = torch.empty(len(counts), len(data), dtype=torch.float64)  # in one place: see weights.collect
     with evaluating(vae):
         parts = _log_weights(draws(vae, data, most, seed, "posterior", chunk))
-        for _, same_rows in itertools.groupby(parts, key=lambda part: part[0].start):
+        for start, same_rows in itertools.groupby(parts, key=lambda part: part[0].start):
             log_w = torch.cat([part.double().cpu() for _, part in same_rows])
-            columns.append(torch.stack([_grouped(log_w, k) for k in counts]))
-    per_datum = torch.cat(columns, 1)
+            per_datum[:, start : start + log_w.shape[1]] = torch.stack([_grouped(log_w, k) for k in counts])
     n = per_datum.shape[1]
     stderr = per_datum.std(1) / math.sqrt(n) if n > 1 else per_datum.new_full((len(counts),), math.nan)
     return Curve(counts, per_datum.mean(1), stderr, per_datum)

@@ -5,18 +5,17 @@ from __future__ import annotations
 from contextlib import suppress
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.distributions import Distribution
 
 from reparam.engine import Uncompilable, compile_graph, products, resolve
 from reparam.engine.graph import Compiled
-from reparam.evaluate.draws import Samples
+from reparam.evaluate.draws import Samples, filled
 from reparam.evaluate.refine import Refined
 from reparam.objectives import require_density
 from reparam.vae import VAE, reference
 
 _PAYS = 2e13  # multiplications and additions: about two minutes of eager work, against ten seconds to compile
-_LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.ConvTranspose2d)
 
 
 class Weigher:
@@ -33,8 +32,6 @@ class Weigher:
         known = all(type(m).__module__.split(".")[0] in ("torch", "reparam", "zuko") for m in vae.modules())
         fixed = not isinstance(vae.posterior, Refined)  # whose q is a search for each row, and no graph
         self.compile = fixed and (compile is True or (compile == "auto" and known and work > _PAYS))
-        layers = [m for m in vae.likelihood.modules() if isinstance(m, _LAYERS)]
-        self.last = layers[-1].weight if layers else None
         self.shape: tuple[int, int] | None = None
         self.graph: Compiled | None = None
 
@@ -48,18 +45,10 @@ class Weigher:
                 self.graph = compile_graph(self._weigh, [s.z.contiguous(), s.x, *s.c], freeze=True)
         if self.graph is None or self.shape is None or count > self.shape[0] or rows > self.shape[1]:
             return self._weigh(s.z, s.x, *s.c, q=s.q)[0]
-        z = _filled(_filled(s.z, self.shape[0], 0), self.shape[1], 1).contiguous()
-        few = [_filled(t, self.shape[1], 0) for t in (s.x, *s.c)]
+        z = filled(filled(s.z, self.shape[0]), self.shape[1], 1).contiguous()
+        few = [filled(t, self.shape[1]) for t in (s.x, *s.c)]
         return self.graph(z, *few)[0][:count, :rows]
 
     def _weigh(self, z: Tensor, x: Tensor, *c: Tensor, q: Distribution | None = None) -> list[Tensor]:
-        with torch.no_grad(), products(self.precision, self.last):
+        with torch.no_grad(), products(self.precision):
             return [self.vae.at(z, x, *c, q=q, check=False).log_w]
-
-
-def _filled(t: Tensor, size: int, dim: int) -> Tensor:
-    """``size`` slices along ``dim``: those of t, then its first again and again."""
-    missing = size - t.shape[dim]
-    if missing == 0:
-        return t
-    return torch.cat([t, t.narrow(dim, 0, 1).expand(*t.shape[:dim], missing, *t.shape[dim + 1 :])], dim)

@@ -90,10 +90,13 @@ def collect(
 ) -> Estimate:
     """The estimate from all the log-weights of n rows, which come rows by rows and in parts (s, rows) of the k.
 
+    What is kept of each row has its place beforehand: small tensors made among large ones that come and go would hold
+    the heap open, and a process grow with the number of rows by far more than it keeps.
+
     Raises:
         NonFiniteError: for a weight that is not a number, naming the row.
     """
-    done = []
+    log_mean, ess, khat = torch.full((3, n), math.nan, dtype=torch.float64).unbind()
     for _, same_rows in itertools.groupby(parts, key=lambda part: part[0].start):
         weights: LogWeights | None = None
         for at, log_w in same_rows:
@@ -105,7 +108,7 @@ def collect(
         if bool((bad := weights.total.isnan() | (weights.total == math.inf)).any()):
             row = at.start + int(bad.nonzero()[0, 0])
             raise NonFiniteError(f"a weight of row {row} is not finite: the model gives densities that are none there")
-        done.append((weights.log_mean, weights.ess, weights.khat))
-    log_mean, ess, khat = zip(*done, strict=True)
-    tails = [t for t in khat if t is not None]
-    return Estimate.of(torch.cat(log_mean), k, method, torch.cat(ess), torch.cat(tails) if tails else None)
+        log_mean[at], ess[at] = weights.log_mean, weights.ess
+        if (tail := weights.khat) is not None:
+            khat[at] = tail
+    return Estimate.of(log_mean, k, method, ess, khat if tail_length(k) else None)

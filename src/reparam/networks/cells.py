@@ -11,7 +11,7 @@ from reparam.calls import Written
 from reparam.errors import InputError
 from reparam.numerics import soft_clip
 
-_FAR = 5.0  # standard deviations up to which a number enters as it is; beyond, it is drawn in
+FAR = 5.0  # standard deviations up to which a number enters as it is; beyond, it is drawn in
 
 
 class Cells(Written, nn.Module):
@@ -57,7 +57,7 @@ class Cells(Written, nn.Module):
         real, count = self.get_buffer("_real"), self.get_buffer("_count")
         values = torch.cat([known[..., real], known[..., count].clamp_min(0).log1p()], -1)
         numbers = torch.cat([real, count])
-        values = soft_clip((values - self.loc[numbers]) / self.spread[numbers], _FAR, _FAR)
+        values = soft_clip((values - self.loc[numbers]) / self.spread[numbers], FAR, FAR)
         parts = [torch.where(seen[..., numbers], values, 0.0)]
         for i, n in enumerate(self.classes):
             if n > 1:

@@ -152,9 +152,10 @@ class ConvEncoder(_Convolutions):
         if x.shape[len(lead) :] != self.shape:
             raise InputError(f"this network takes images of shape {self.shape}; got {tuple(x.shape[1:])}")
         images = x.reshape(-1, *self.shape)
-        images = images.movedim(-1, 1) if self.channels_last else images.reshape(len(images), self.colours, *_hw(self))
+        n = images.shape[0]  # len would fix the number of rows where a graph is made of the network
+        images = images.movedim(-1, 1) if self.channels_last else images.reshape(n, self.colours, *_hw(self))
         if c or self.context:
-            numbers = flattened(x.new_empty(*lead, 0), lead, c, self.context).reshape(len(images), self.context, 1, 1)
+            numbers = flattened(x.new_empty(*lead, 0), lead, c, self.context).reshape(n, self.context, 1, 1)
             images = torch.cat([images, numbers.expand(-1, -1, *_hw(self))], 1)
         features = self.layers(images)
         out: Tensor = self.last(features.flatten(1)) if self.dense else self.last(features).movedim(1, -1)
@@ -214,15 +215,15 @@ class ConvDecoder(_Convolutions):
         """The image for each code."""
         lead = z.shape[:-1]
         codes = z.reshape(-1, self.inputs)
-        numbers = flattened(z.new_empty(*lead, 0), lead, c, self.context).reshape(len(codes), self.context)
+        numbers = flattened(z.new_empty(*lead, 0), lead, c, self.context).reshape(codes.shape[0], self.context)
         if self.dense:
             first = self.first(torch.cat([codes, numbers], -1))
         else:
-            maps = codes.reshape(len(codes), *self.inner[1:], -1).movedim(-1, 1)
+            maps = codes.reshape(codes.shape[0], *self.inner[1:], -1).movedim(-1, 1)
             constant = numbers[..., None, None].expand(-1, -1, *self.inner[1:])
             first = self.first(torch.cat([maps, constant], 1))
-        images: Tensor = self.layers(first.reshape(len(codes), -1, *self.inner[1:]))
-        images = images.reshape(len(images), *self.prefix, self.colours, *_hw(self))
+        images: Tensor = self.layers(first.reshape(codes.shape[0], -1, *self.inner[1:]))
+        images = images.reshape(images.shape[0], *self.prefix, self.colours, *_hw(self))
         images = images.movedim(-3, -1) if self.channels_last else images
         return images.reshape(*lead, *self.prefix, *self.shape)
 

@@ -35,6 +35,7 @@ class Position:
     best_epoch: int | None = None
     seconds: float = 0.0
     sums: list[float] = field(default_factory=list)
+    squares: float = 0.0  # the sum over rows of the gradient's squared norm
     records: list[dict[str, Any]] = field(default_factory=list)
     lr_factor: float = 1.0
     retries: int = 0
@@ -57,7 +58,7 @@ class Position:
             f"{to.step + 1} and on at half the learning rate, {lr / 2:g}"
         )
         warnings.warn(note, UserWarning, stacklevel=4)
-        self.rows, self.step, self.sums = to.rows, to.step, to.sums
+        self.rows, self.step, self.sums, self.squares = to.rows, to.step, to.sums, to.squares
         self.lr_factor, self.retries = self.lr_factor / 2, self.retries + 1
         self.notes.append(note)
 

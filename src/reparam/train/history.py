@@ -20,6 +20,7 @@ class History:
     ``train_kl`` (means over the epoch's rows, nats), the same three as ``validation_...`` where there is validation,
     ``train_penalty`` (the mean of what the steps subtracted beside, by the weights of their moments; 0 without
     penalties), for a hierarchy ``train_kl_layers`` (what each layer adds to the KL, the top layer first),
+    ``grad_norm`` (the root mean square over the epoch's steps of the gradient's norm, before clipping),
     ``scheduled_...`` (each weight, and ``lr``, that a schedule changes, at the epoch's end), ``best_epoch`` (so far),
     ``seconds`` and ``rows_per_second``. ``history["train_objective"]`` is the list over epochs. ``notes`` are sentences
     about how it ended that a person should read. ``sign`` is -1 where the least objective is the best, as of upper

@@ -287,7 +287,8 @@ class _Failure(NamedTuple):
 def _settle(step: Step, position: Position, lr: Weight) -> _Failure | None:
     """Bring the sums of the epoch to the position, and look whether all losses since the last time were finite."""
     sums, undone = step.settle()
-    position.sums = sums or position.sums
+    if sums:
+        *position.sums, position.squares = sums
     if not undone:
         return None
     failed = undone[0]
@@ -339,6 +340,7 @@ def _end_epoch(
     record |= {f"train_{n}": mean for n, mean in zip(_TERMS, means, strict=False)}
     if layers := means[len(_TERMS) :]:
         record["train_kl_layers"] = layers
+    record["grad_norm"] = math.sqrt(position.squares / len(data))
     record |= weights
     if held is not None:
         values = objective_value(vae, held, objective, seed)
@@ -355,7 +357,7 @@ def _end_epoch(
     record["best_epoch"] = position.best_epoch
     record["seconds"] = round(position.seconds, 3)
     record["rows_per_second"] = round(position.epoch * len(data) / max(position.seconds, 1e-9))
-    position.rows, position.sums = 0, [0.0] * len(position.sums)
+    position.rows, position.sums, position.squares = 0, [0.0] * len(position.sums), 0.0
     position.records.append(record)
     return record
 

@@ -132,9 +132,13 @@ class Adam:
                 old.copy_(torch.where(halt, old, changed))
 
 
-def clip_by_norm(gradients: Sequence[Tensor], most: float) -> list[Tensor]:
-    """The gradients, scaled so that their common Euclidean norm is at most ``most`` (Pascanu et al. 2013)."""
-    norm = torch.stack([g.norm() for g in gradients]).norm()
+def common_norm(gradients: Sequence[Tensor]) -> Tensor:
+    """The Euclidean norm of all gradients together."""
+    return torch.stack([g.norm() for g in gradients]).norm()
+
+
+def clip_by_norm(gradients: Sequence[Tensor], norm: Tensor, most: float) -> list[Tensor]:
+    """The gradients, scaled so that their common ``norm`` becomes at most ``most`` (Pascanu et al. 2013)."""
     factor = (most / (norm + 1e-6)).clamp(max=1.0)
     return [g * factor for g in gradients]
 

@@ -25,7 +25,7 @@ from reparam.objectives import Objective
 from reparam.schedules import Schedule
 from reparam.train.auxiliary import Auxiliary
 from reparam.train.checkpoint import Position
-from reparam.train.optimisers import Adam, Average, Factory, clip_by_norm
+from reparam.train.optimisers import Adam, Average, Factory, clip_by_norm, common_norm
 from reparam.vae import VAE, Draw, reference
 
 _HELD_STEPS = 64  # steps between two looks at the flag
@@ -78,7 +78,8 @@ class Step:
         """Go on from this position, to which model and optimiser have been brought."""
         self.taken, self.held = position.step, list[Held]()
         # unknown before the first step: a hierarchy has a sum for each layer
-        self.tally = torch.tensor(position.sums, dtype=torch.float64).to(self.like.device) if position.sums else None
+        sums = [*position.sums, position.squares] if position.sums else None
+        self.tally = None if sums is None else torch.tensor(sums, dtype=torch.float64).to(self.like.device)
         self.halt.zero_()
         self.good.zero_()
         if self.adam is not None:
@@ -103,7 +104,7 @@ class Step:
     def settle(self) -> tuple[list[float], list[Held]]:
         """The sums so far over rows, and the steps since the last call from the first whose loss was not finite on.
 
-        If there is one, the weights are those before it.
+        The last sum is of the gradient's squared norm. If there is such a step, the weights are those before it.
         """
         undone = self.held[round(float(self.good)) :]
         if not undone:
@@ -143,7 +144,7 @@ class Step:
         current, rows = self.objective.at(now), len(batch[0])
         for p in self.parameters:
             p.grad = None
-        sums: Tensor | float = 0.0
+        every: list[Tensor] = []
         draws: list[Draw] = []
         for part in _parts(rows, self.options.accumulate):
             few = batch if self.options.accumulate == 1 else tuple(t[part] for t in batch)
@@ -151,13 +152,13 @@ class Step:
             loss = loss if len(few[0]) == rows else loss * (len(few[0]) / rows)
             loss.backward()
             self.halt.logical_or_(loss.detach().isfinite().logical_not_())
-            sums = more + sums
+            every.append(more)
             draws += [draw] if self.learns_beside else []
         parameters: list[Tensor] = [p for p in self.parameters if p.grad is not None]
-        self._update(parameters, [p.grad for p in parameters if p.grad is not None], lr)
+        norm = self._update(parameters, [p.grad for p in parameters if p.grad is not None], lr)
         if self.learns_beside:
             self._learn_beside(draws)
-        sums = torch.where(self.halt > 0, 0.0, sums)
+        sums = torch.where(self.halt > 0, 0.0, _with_square(sum(every[1:], every[0]), norm, rows))
         self.tally = sums if self.tally is None else self.tally.add_(sums)
         self.good.add_(1 - self.halt)
 
@@ -172,11 +173,13 @@ class Step:
                 self.vae.absorb(draw)
 
     @torch.no_grad()
-    def _update(self, parameters: list[Tensor], gradients: list[Tensor], lr: float) -> None:
+    def _update(self, parameters: list[Tensor], gradients: list[Tensor], lr: float) -> Tensor:
+        """The step of the optimiser; the norm of the gradient before it was clipped."""
+        norm = common_norm(gradients)
         if self.adam is None and bool(self.halt > 0):
-            return
+            return norm
         if self.options.clip is not None:
-            gradients = clip_by_norm(gradients, self.options.clip)
+            gradients = clip_by_norm(gradients, norm, self.options.clip)
         if self.adam is not None:
             self.adam.step(parameters, gradients, lr, self.halt)
         else:
@@ -187,6 +190,7 @@ class Step:
             self.optimizer.step()
         if self.average is not None:
             self.average.step(parameters, self.taken)
+        return norm
 
     def obstacle(self, forced: bool = False) -> str | None:
         """What keeps this step from being compiled, as far as can be told without trying.
@@ -299,14 +303,15 @@ class _Graph:
         stop = (halt > 0) | ~loss.detach().isfinite()
         used = [i for i, g in enumerate(gradients) if g is not None]
         grads = [g.detach() for g in gradients if g is not None]
+        norm = common_norm(grads)
         if step.options.clip is not None:
-            grads = clip_by_norm(grads, step.options.clip)
+            grads = clip_by_norm(grads, norm, step.options.clip)
         assert step.adam is not None
         chosen = [[tensors_[i] for i in used] for tensors_ in (weights, first, second)]
         step.adam.traced(chosen[0], grads, chosen[1:], knobs, stop)
         for mean, weight in zip(average, weights, strict=bool(average)):
             mean.lerp_(weight, knobs[3])
-        tally.add_(torch.where(stop, 0.0, sums))
+        tally.add_(torch.where(stop, 0.0, _with_square(sums, norm, len(batch[0]))))
         halt.copy_(stop)
         good.add_(1 - halt)
         return [loss.detach()]
@@ -323,6 +328,11 @@ class _Terms(nn.Module):
     def forward(self, batch: Sequence[Tensor], noise: Tensor | None, current: Objective) -> tuple[Tensor, ...]:
         """The loss and the sums."""
         return self.terms(batch, noise, current)[:2]
+
+
+def _with_square(sums: Tensor, norm: Tensor, rows: int) -> Tensor:
+    """The sums over rows, with that of the squared norm of the gradient behind them."""
+    return torch.cat([sums, (rows * norm.double().square()).reshape(1)])
 
 
 def _prefixed(table: dict[str, Tensor]) -> dict[str, Tensor]:

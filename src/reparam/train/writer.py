@@ -78,14 +78,17 @@ class RunWriter:
             ) from error
 
     def end_epoch(self, record: dict[str, Any], best: Weights | None, position: Position) -> None:
-        """One line of history; weights and checkpoint after the first epoch, so that the run is usable from then on,
-        and when they are due.
+        """One line of history; weights and checkpoint when they are due, and after the first epoch. The first ones are
+        waited for: the run is usable before its second epoch ends.
         """
         self._begin_again_if_vanished(position.records[:-1])
         with self._reported(), (self.path / HISTORY).open("a", encoding="utf-8") as file:
             file.write(_line(record))
-        if self.due() or not self.usable:
+        first = not self.usable
+        if first or self.due():
             self.save(best, position)
+        if first:
+            self.wait()
 
     def due(self) -> bool:
         """Whether the last save is longer ago than it should be."""

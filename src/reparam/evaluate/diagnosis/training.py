@@ -94,7 +94,7 @@ class Run:
 
 
 def gradient_norms(records: Sequence[Mapping[str, Any]]) -> list[float]:
-    """The norms of the gradient by epoch, where the history holds them."""
+    """The norms of the gradient by epoch (root mean squares over its steps), where the history holds them."""
     return [float(r["grad_norm"]) for r in records if "grad_norm" in r]
 
 
