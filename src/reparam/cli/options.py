@@ -73,16 +73,21 @@ class TrainOptions:
         None, "of discretized_logistic_mixture (5 unless given), and of the prior mixture", group=_LIKELIHOODS
     )
 
+    total: int | None = option(
+        None, "trials of binomial (the largest count unless given), or draws of multinomial", group=_LIKELIHOODS
+    )
+
     latent_dim: int = option(10, "dimensions of the latent space; 2 can be drawn as a map", group=_LATENTS)
     posterior: str = option(
         "auto",
-        "diagonal (what auto is), full, lowrank, laplace, flow, logistic_normal, dirichlet, gamma, vmf or point (a "
-        "plain autoencoder)",
+        "diagonal (what auto is), full, lowrank, laplace, flow, logistic_normal, dirichlet, gamma, vmf, "
+        "categorical, bernoulli or point (a plain autoencoder)",
         group=_LATENTS,
     )
     prior: str = option(
         "auto",
-        "standard_normal, mixture, vamp, flow, dirichlet, gamma or sphere_uniform; auto fits the posterior",
+        "standard_normal, mixture, vamp, flow, dirichlet, gamma, sphere_uniform, categorical, bernoulli or "
+        "autoregressive; auto fits the posterior",
         group=_LATENTS,
     )
     rank: int | None = option(None, "columns of the factor of lowrank: 2 unless given", group=_LATENTS)
@@ -92,6 +97,12 @@ class TrainOptions:
     transforms: int | None = option(None, "maps of a flow: 2 unless given", group=_LATENTS)
     flow_kind: str | None = option(None, "affine (unless given) or spline", group=_LATENTS)
     concentration: float | None = option(None, "of the priors dirichlet and gamma: 1 unless given", group=_LATENTS)
+    latent_classes: int | None = option(
+        None, "of categorical latents, one-hot vectors of so many numbers: latent_dim unless given", group=_LATENTS
+    )
+    gradient: str | None = option(
+        None, "of categorical and bernoulli: gumbel (unless given), score or enumerate", group=_LATENTS
+    )
 
     network: str = option("mlp", "mlp, conv, or resnet (conv with residual stages)", group="networks")
     residual: bool = option(False, "add the input of each hidden layer to its output", group="networks")

@@ -78,7 +78,7 @@ def resume(options: ResumeOptions) -> int:
         plan = replace(plan, epochs=options.epochs)
     if plan.table:
         return _train_table(plan, Path(options.run), resume=True)
-    return _train(plan, read(plan.data, plan.labels, context_names(plan)), schema, Path(options.run), resume=True)
+    return _train(plan, _read(plan), schema, Path(options.run), resume=True)
 
 
 def _array(options: TrainOptions) -> Source | None:
@@ -90,11 +90,16 @@ def _array(options: TrainOptions) -> Source | None:
     if options.table or options.schema is not None or options.informative:
         return None
     try:
-        return read(options.data, options.labels, context_names(options))
+        return _read(options)
     except InputError:
         if tables.takes(options):
             return None
         raise
+
+
+def _read(options: TrainOptions) -> Source:
+    names = context_names(options)
+    return read(options.data, options.labels, names, names if options.recipe in recipes.LABELLED else ())
 
 
 def _train_table(options: TrainOptions, folder: Path, resume: bool = False) -> int:
@@ -122,7 +127,9 @@ def resolve(options: TrainOptions, source: Source) -> tuple[TrainOptions, Schema
     chosen = _check_recipe(options)
     options = replace(options, **chosen)
     posterior, prior = _latents(options)
-    schema, likelihood, notes = infer(source, options.likelihood, options.binarize, options.pixel_max)
+    schema, likelihood, notes = infer(
+        source, options.likelihood, options.binarize, options.pixel_max, options.recipe in recipes.LABELLED
+    )
     objective = options.recipe or recipes.objective_name(options.objective, posterior, options.beta)
     if not 0 <= options.validation < 1:
         raise InputError(f"validation must be 0 or a share of the rows below 1, not {options.validation:g}")
@@ -168,6 +175,8 @@ def _check_recipe(options: TrainOptions) -> dict[str, Any]:
     """What the recipe, if there is one, chooses itself."""
     if options.recipe is None:
         return {}
+    if options.recipe in recipes.LABELLED and len(names := context_names(options)) > 1:
+        raise InputError(f"the recipe {options.recipe} is of one label; --context names {len(names)} labels")
     if options.recipe not in recipes.RECIPES:
         raise InputError(f"unknown recipe {options.recipe!r}: {nearest(str(options.recipe), recipes.RECIPES)}")
     own = (options.objective, options.k, options.beta) != ("auto", None, 1.0)
@@ -198,7 +207,9 @@ def build(plan: TrainOptions, data: Dataset) -> Recipe:
     """The model of these options, with weights that the seed decides, and its objective."""
     if len(data) < 2:
         raise InputError("training needs at least 2 rows; the data have 1")
-    details = recipes.data_options(plan.likelihood, data, _scale(plan.scale), _scale(plan.dispersion)) | _given(plan)
+    details = _given(plan) | recipes.data_options(
+        plan.likelihood, data, _scale(plan.scale), _scale(plan.dispersion), total=plan.total
+    )
     details |= {
         "likelihood": plan.likelihood, "posterior": plan.posterior, "network": plan.network,
         "hidden": plan.hidden or [], "channels": plan.channels or [], "activation": plan.activation,
@@ -210,7 +221,8 @@ def build(plan: TrainOptions, data: Dataset) -> Recipe:
         details["context"] = sum(c[0].numel() for c in data.contexts)
     with seeding.seeded(plan.seed):
         if plan.prior == "vamp":
-            details["pseudo_inputs"] = _pseudo_inputs(plan, data)
+            details["pseudo_inputs"], *contexts = _pseudo_inputs(plan, data)
+            details["pseudo_contexts"] = contexts
         if plan.recipe is not None:
             details = {n: v for n, v in details.items() if n not in recipes.CHOICES.get(plan.recipe, {})}
             return recipes.RECIPES[plan.recipe](data.event_shape, plan.latent_dim, **details)
@@ -218,13 +230,15 @@ def build(plan: TrainOptions, data: Dataset) -> Recipe:
         return Recipe(recipes.vae(data.event_shape, plan.latent_dim, **details), objective)
 
 
-def _pseudo_inputs(plan: TrainOptions, data: Dataset) -> Tensor:
-    """Rows of the training part, drawn by the seed, as a step reads them."""
+def _pseudo_inputs(plan: TrainOptions, data: Dataset) -> list[Tensor]:
+    """Rows of the training part, drawn by the seed, as a step reads them, and their contexts."""
     rows = split(data, plan.validation or None, plan.seed)[0]
     count = recipes.OPTIONS["pseudo_inputs"] if plan.pseudo_inputs is None else plan.pseudo_inputs
     if count < 1:
         raise InputError(f"--pseudo-inputs must be at least 1, not {count}")
-    return data.visit(recipes.draw_rows(rows.x, count, plan.seed), torch.empty(0))
+    like = torch.empty(0)
+    chosen = recipes.draw_rows(torch.arange(len(rows)), count, plan.seed)
+    return [data.visit(rows.x[chosen], like), *rows.contexts_of(chosen, like)]
 
 
 def _scale(text: str) -> float | str:

@@ -72,7 +72,7 @@ class Schema:
             )
         if white is None and x.dtype == np.uint8:  # alone, a Dataset would take them for pixels
             x = x.astype(np.int64)
-        given = [torch.from_numpy(joined(self.contexts, source.contexts, source.name))] if self.contexts else ()
+        given = [torch.from_numpy(joined(self.contexts, source.contexts, source.name, len(x)))] if self.contexts else ()
         return Dataset(
             x, contexts=given, pixel_max=white, binarize=binarize or self.binarize, columns=self.columns,
             labels=source.labels,
@@ -181,15 +181,21 @@ def _fault(raw: dict[str, Any]) -> str | None:
 _PIXELS = ("bernoulli", "continuous_bernoulli", "discretized_logistic", "discretized_logistic_mixture")
 _WHOLE = (  # of whole numbers, which no white divides
     "poisson", "negative_binomial", "zero_inflated_poisson", "zero_inflated_negative_binomial", "multinomial",
-    "categorical", "ordinal",
+    "categorical", "ordinal", "binomial",
 )  # fmt: skip
 LIKELIHOODS = ("auto", *_PIXELS, "gaussian", "laplace", "student_t", "log_normal", "beta", *_WHOLE)
 
 
 def infer(
-    source: Source, likelihood: str = "auto", binarize: str | None = None, pixel_max: float | None = None
+    source: Source,
+    likelihood: str = "auto",
+    binarize: str | None = None,
+    pixel_max: float | None = None,
+    partial: bool = False,
 ) -> tuple[Schema, str, list[str]]:
     """The schema of a file, the likelihood that fits it, and sentences that say what was chosen and why.
+
+    ``partial`` contexts are labels, which rows may lack.
 
     Raises:
         InputError: for an unknown likelihood, integers beyond 0..255 where pixels are expected, or integers whose
@@ -228,7 +234,7 @@ def infer(
         binarize = None
         notes.append("the data are binary already: binarize has nothing to do")
     dtype = x.dtype.name if x.dtype.name in _DTYPES else "float64"  # what is wider than 8 bytes
-    contexts = [Context.of(name, values) for name, values in source.contexts.items()]
+    contexts = [Context.of(name, values, partial) for name, values in source.contexts.items()]
     notes += [c.words for c in contexts]
     return Schema(tuple(x.shape[1:]), dtype, white, binarize, source.columns, contexts or None), likelihood, notes
 
