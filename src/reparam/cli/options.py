@@ -23,7 +23,7 @@ _RUN = "the folder of a trained model"
 _LIKELIHOOD = (  # data.schema.LIKELIHOODS, which would import numpy and torch for a line of help
     "auto (reads the data and says why), bernoulli, continuous_bernoulli, discretized_logistic, "
     "discretized_logistic_mixture, gaussian, laplace, student_t, log_normal, beta, poisson, negative_binomial, "
-    "zero_inflated_poisson, zero_inflated_negative_binomial, multinomial, categorical or ordinal"
+    "zero_inflated_poisson, zero_inflated_negative_binomial, binomial, multinomial, categorical or ordinal"
 )
 _GIVEN = (
     "the contexts of a conditional model: batch=a,dose=0.5; of a table, conditions: sex=F,age=30..40,city=Lyon|Bonn"
