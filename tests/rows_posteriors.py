@@ -21,6 +21,12 @@ POSTERIORS = {
     "DiagonalGaussian": Row(posteriors.DiagonalGaussian, posteriors.DiagonalGaussian, 2 * LATENT, plane),
     "FullGaussian": Row(posteriors.FullGaussian, posteriors.FullGaussian, 5, plane),
     "Point": Row(posteriors.Point, posteriors.Point, LATENT, atom),
+    "OfFeatures": Row(
+        posteriors.OfFeatures,
+        lambda net: posteriors.OfFeatures(net, posteriors.DiagonalGaussian(nn.Identity())),
+        2 * LATENT,
+        plane,
+    ),
 }
 
 
@@ -151,6 +157,7 @@ DISCRETE = {
         6,
         every_code,
     ),
+    "Label": Row(posteriors.Label, lambda net: posteriors.Label(net, 5), 5, every_code),
     "Bernoulli enumerate": Row(posteriors.Bernoulli, bernoulli("enumerate"), 3, every_code),
     "Bernoulli score": Row(posteriors.Bernoulli, bernoulli("score"), 3, every_code),
     "Bernoulli gumbel": Row(posteriors.Bernoulli, bernoulli("gumbel", temperature=0.5), 3, every_code),

@@ -65,6 +65,7 @@ DISCRETE = {
     "Categorical learned": Row(priors.Categorical, lambda net: priors.Categorical(2, 3, True), 6, every_code),
     "Bernoulli": Row(priors.Bernoulli, lambda net: priors.Bernoulli(3), 3, every_code),
     "Bernoulli learned": Row(priors.Bernoulli, lambda net: priors.Bernoulli(3, True), 3, every_code),
+    "Label": Row(priors.Label, lambda net: priors.Label(5), 5, every_code),
     "Autoregressive": Row(priors.Autoregressive, lambda net: priors.Autoregressive(2, 3, (5,)), 6, every_code),
     "Autoregressive deep": Row(priors.Autoregressive, lambda net: priors.Autoregressive(4, 3, (7, 5)), 12, every_code),
     "Autoregressive direct": Row(priors.Autoregressive, lambda net: priors.Autoregressive(3, 2, ()), 6, every_code),

@@ -154,7 +154,7 @@ def test_extreme_outputs_of_the_net_have_finite_values_and_gradients(row, dtype)
     for signs in product((80.0, -80.0), repeat=row.outputs):
         part = row.flat(torch.tensor(signs)).to(dtype)
         vae = rp.VAE(
-            priors.Categorical(2, 3) if row.outputs == 6 else priors.Bernoulli(3),
+            {6: priors.Categorical(2, 3), 3: priors.Bernoulli(3), 5: priors.Label(5)}[row.outputs],
             rp.likelihoods.Gaussian(nn.Linear(row.outputs, 2)),
             part,
         ).to(dtype)
@@ -262,7 +262,8 @@ def test_every_discrete_pair_has_the_estimates_of_its_rows_and_comes_back_from_a
     """A VampPrior of a discrete posterior too. Alone and in other calls to rounding; rebuilt, to the bits."""
     x, size = (torch.rand(6, 4) < 0.5).double(), row.outputs
     few = (lambda q: priors.Bernoulli(3), lambda q: priors.Bernoulli(3, True), lambda q: priors.Autoregressive(3))
-    for prior in (*(OVER["2x3"] if size == 6 else few), lambda q: priors.VampPrior(q, 3, (4,))):
+    label = (lambda q: priors.Label(5), lambda q: priors.Categorical(1, 5, True))
+    for prior in (*{6: OVER["2x3"], 3: few, 5: label}[size], lambda q: priors.VampPrior(q, 3, (4,))):
         posterior = row.wrap(rp.networks.mlp(4, size, (5,)))
         vae = vae_of(posterior, prior(posterior), size).eval()
         for method in ("importance", "prior", "mixture", "exact"):

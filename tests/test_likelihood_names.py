@@ -87,9 +87,8 @@ def test_kinds_of_scale(name, scale):
 
 
 def test_the_command_and_its_help_know_the_same_names():
-    """But for binomial, which needs to be told the number of trials."""
     known = set(LIKELIHOODS)
-    assert known == {"auto", *rp.recipes.LIKELIHOODS} - {"binomial"}
+    assert known == {"auto", *rp.recipes.LIKELIHOODS}
     text = TrainOptions.__dataclass_fields__["likelihood"].metadata["help"]
     assert set(re.findall(r"[a-z]+(?:_[a-z]+)*", text.replace("(reads the data and says why)", ""))) - {"or"} == known
 

@@ -229,6 +229,18 @@ def test_only_training_steps_change_a_codebook():
     assert not torch.equal(vae.posterior.quantizer.table, before["posterior.quantizer.table"])
 
 
+@pytest.mark.parametrize("name", POSTERIORS)
+def test_a_quantised_posterior_has_one_bound_for_all_k(name):
+    """All samples are one code: the importance-weighted bound of any k is the ELBO, log p(x, z) at that code."""
+    vae, x = model(POSTERIORS[name]).eval(), bits()
+    elbo = objectives.ELBO().bound(vae(x))
+    for k in (2, 7):
+        torch.testing.assert_close(objectives.IWAE(k).bound(vae(x, k=k)), elbo, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(
+        rp.evaluate.log_likelihood(vae, x, k=50).per_datum, elbo.double(), rtol=1e-5, atol=1e-5, check_dtype=False
+    )
+
+
 def test_with_an_encoder_that_stands_still_a_fit_is_k_means():
     """Lloyd's algorithm ends where each code is the mean of its points: 0.5^100 < 1e-30 is left of the start."""
     x, _ = clusters(64)

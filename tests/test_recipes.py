@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import inspect
 import re
 
@@ -87,7 +88,8 @@ def test_every_posterior_has_a_prior_of_its_own_place():
 @pytest.mark.parametrize("prior", PRIORS)
 def test_two_names_make_a_model_or_one_error_at_once(posterior, prior):
     place = {"dirichlet": "simplex", "logistic_normal": "simplex", "gamma": "positive", "vmf": "sphere",
-             "sphere_uniform": "sphere"}  # fmt: skip
+             "sphere_uniform": "sphere", "categorical": "one-hot", "bernoulli": "bits"}  # fmt: skip
+    place["autoregressive"] = place.get(posterior) if posterior in ("categorical", "bernoulli") else "codes"
     fits = posterior != "point" if prior == "vamp" else place.get(posterior) == place.get(prior)
     if fits:
         draw = model_of(posterior, prior)(patterns(5))
@@ -141,3 +143,46 @@ def test_an_exposure_scales_the_rates_and_enters_no_net():
     rates = model.likelihood(model.encode(x, library), library).mean / library
     torch.testing.assert_close(rates.mean(0), torch.tensor([0.7, 0.2, 0.1]), rtol=0.2, atol=0)
     refused(lambda: rp.recipes.vae(3, likelihood="gaussian", exposure=True), "gaussian", "exposure")
+
+
+def test_discrete_latents_by_name():
+    """One-hot vectors of 3 numbers each, or bits; an autoregressive prior is over those of the posterior."""
+    x = patterns(64)
+    for gradient in ("gumbel", "score", "enumerate"):
+        model = rp.recipes.vae(6, 6, posterior="categorical", latent_classes=3, gradient=gradient, hidden=(8,))
+        assert (model.posterior.groups, model.posterior.classes, model.posterior.gradient) == (2, 3, gradient)
+        assert (model.prior.groups, model.prior.classes) == (2, 3)
+    one = rp.recipes.vae(6, 4, posterior="categorical", hidden=(8,))
+    assert (one.posterior.groups, one.posterior.classes) == (1, 4)
+    both = rp.recipes.vae(6, 6, posterior="categorical", prior="autoregressive", latent_classes=3, hidden=(8,))
+    assert (both.prior.groups, both.prior.classes) == (2, 3)
+    bits = rp.recipes.vae(6, 3, posterior="bernoulli", prior="autoregressive", gradient="enumerate", hidden=(8,))
+    assert bits.prior.classes is None
+    torch.manual_seed(0)
+    rp.fit(bits, x, epochs=30, batch_size=32, lr=1e-2, progress=False)
+    assert float(rp.evaluate.log_likelihood(bits, x, method="exact").per_datum.mean()) > -6 * np.log(2)
+    refused(lambda: rp.recipes.vae(6, 7, posterior="categorical", latent_classes=3), "7", "multiple")
+    refused(lambda: rp.recipes.vae(6, 6, latent_classes=3), "latent_classes", "categorical")
+    refused(lambda: rp.recipes.vae(6, 6, posterior="bernoulli", gradient="gumble"), "did you mean 'gumbel'")
+
+
+def test_pseudo_inputs_bring_contexts_of_their_own():
+    x, c = patterns(64), torch.eye(2).repeat(32, 1)
+    rows = torch.arange(0, 60, 6)
+    model = rp.recipes.vae(
+        6, 2, prior="vamp", context=2, pseudo_inputs=x[rows], pseudo_contexts=(c[rows],), hidden=(8,)
+    )
+    assert torch.equal(model.prior.contexts[0], c[rows])
+    before = rp.evaluate.elbo(model, rp.Dataset(x, contexts=(c,)), k=20)
+    rp.fit(model, x, contexts=(c,), epochs=10, batch_size=32, lr=1e-2, progress=False)
+    assert float(rp.evaluate.elbo(model, rp.Dataset(x, contexts=(c,)), k=20)) > float(before)
+    refused(lambda: rp.recipes.vae(6, 2, prior="vamp", context=2, pseudo_inputs=x[rows]), "pseudo_contexts")
+
+
+@recipes
+def test_a_recipe_is_short(name):
+    """Fifteen lines at most, its docstring apart: what is longer is a mechanism, with a room of its own."""
+    source = ast.parse(inspect.getsource(RECIPES[name])).body[0]
+    assert isinstance(source, ast.FunctionDef)
+    statements = [s for s in source.body if not (isinstance(s, ast.Expr) and isinstance(s.value, ast.Constant))]
+    assert 0 < statements[-1].end_lineno - statements[0].lineno + 1 <= 15

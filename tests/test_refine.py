@@ -73,7 +73,7 @@ def prior_for(name: str) -> torch.nn.Module:
     )
 
 
-LAYERED = ("BottomUp", "TopDown", "Ladder")  # no one output of a net tells their q
+LAYERED = ("BottomUp", "TopDown", "Ladder", "OfFeatures")  # no one output of a net tells their q
 NAMES = [name for name in POSTERIORS | OTHERS if name not in ("Point", *LAYERED)]
 
 

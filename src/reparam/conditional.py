@@ -105,9 +105,12 @@ class Chain(Conditional):
 
 
 def _layer_at(layer: nn.Module, given: tuple[Tensor, ...], rows: int, z: Tensor) -> Distribution:
-    """The layer at z (*lead, D); what is given for a batch of ``rows`` dimensions is repeated to z's lead."""
+    """The layer at z (*lead, D); what is given for a batch of ``rows`` dimensions is repeated to z's lead.
+
+    A layer that reads neither, such as priors.StandardNormal, is repeated likewise.
+    """
     d: Distribution = layer(z, *(t.expand(*z.shape[:-1], *t.shape[rows:]) for t in given))
-    return d
+    return d if d.batch_shape else d.expand(z.shape[:-1])
 
 
 def apply_to_rows(net: nn.Module, z: Tensor, *c: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ from torch.distributions import Distribution, constraints, kl_divergence
 from reparam.distributions import (
     Codewords,
     Delta,
+    Hierarchical,
     Quantized,
     Samples,
     centre,
@@ -21,6 +22,7 @@ from reparam.distributions import (
     kl_of_layers,
     own_draws,
     sphere,
+    typical,
 )  # fmt: skip
 from reparam.errors import InputError
 from reparam.numerics import log_mean_exp
@@ -137,7 +139,9 @@ class Draw:
         Means over the samples: of KL(q(z_l | z_above) || p(z_l | z_above)) in closed form for top-down posteriors.
         """
         layers = kl_of_layers(self.q, self.p, self.z)
-        return None if layers is None else layers.mean(1)
+        if layers is None or (shares := self.shares) is None:
+            return None if layers is None else layers.mean(1)
+        return (shares * layers).sum(1)
 
     @property
     def kl_monte_carlo(self) -> Tensor:
@@ -248,7 +252,7 @@ class VAE(nn.Module):
             InputError: naming the place, the value, the allowed range, and what to choose instead.
         """
         check_rows(len(x), c)
-        z = _any_latent(self.prior(*(t[:1] for t in c))).to(reference(self))
+        z = _any_latent(self.prior(*(t[:1] for t in c)), reference(self))
         size = _CHECKED_AT_ONCE if c else max(1, len(x))
         for start in range(0, len(x), size):
             rows = x[start : start + size]
@@ -291,8 +295,7 @@ class VAE(nn.Module):
     @torch.no_grad()
     def reconstruct(self, x: Tensor, *c: Tensor) -> Tensor:
         """The mean of p(x|z) at ``encode(x)``, or at the most probable z where z is discrete: (B, *event) each."""
-        q = self.posterior(x, *c)
-        return self.decode(centre(q) if codes_of(q) is None else q.mode, *c)
+        return self.decode(typical(self.posterior(x, *c)), *c)
 
 
 _CHECKED_AT_ONCE = 512  # data that are decoded together, where the support may depend on contexts
@@ -357,13 +360,15 @@ def _place(d: Distribution) -> str | None:
     return next((name for name, supports in _PLACES if any(support is s for s in supports)), None)
 
 
-def _any_latent(p: Distribution) -> Tensor:
-    """One value (1, D) in the support of the prior."""
+def _any_latent(p: Distribution, like: Tensor) -> Tensor:
+    """One value (1, D) in the support of the prior, of the dtype and device of ``like``."""
+    if isinstance(p, Hierarchical):
+        return p.filled(lambda layer: _any_latent(layer, like))
     if (codes := codes_of(p)) is not None:
-        return codes.values(0, 1, torch.empty(0))
+        return codes.values(0, 1, like)
     size = p.event_shape[-1]
     level = {"positive numbers": 1.0, "shares that sum to one": 1 / size, "vectors of length one": size**-0.5}
-    return torch.full((1, size), level.get(str(_place(p)), 0.0))
+    return like.new_full((1, size), level.get(str(_place(p)), 0.0))
 
 
 def check_latent(q: Distribution, p: Distribution) -> None:

@@ -1,4 +1,4 @@
-"""Times of one case: the library and the loops in strictly alternating rounds of one process."""
+"""Times of one case: the library and what stands beside it, in strictly alternating rounds of two processes."""
 
 from __future__ import annotations
 
@@ -13,14 +13,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from reparam.bench import hand, peers
+from reparam.bench.beside import ROW_BY_ROW, Beside, timed
 from reparam.bench.cases import Case
 from reparam.data import Dataset
 from reparam.evaluate import log_likelihood
 from reparam.train import fit
-
-Round = Callable[[], object]
-_ROW_BY_ROW = "row by row"
 
 
 def measure(case: Case, compiled: bool, precision: str, rounds: int) -> dict[str, Any]:
@@ -28,18 +25,17 @@ def measure(case: Case, compiled: bool, precision: str, rounds: int) -> dict[str
 
     The first round of each is thrown away: compilers, caches and allocators settle in it.
     """
-    x = case.data()
-    others = _others(case, x)
-    seconds: dict[str, list[float]] = {name: [] for name in ("reparam", *others)}
+    with Beside(case, torch.get_num_threads()) as others:
+        seconds: dict[str, list[float]] = {name: [] for name in ("reparam", *others.names)}
 
-    def beside() -> None:
-        for name, run in others.items():
-            seconds[name].append(_timed(run))
+        def beside() -> None:
+            for name in others.names:
+                seconds[name].append(others.seconds(name))
 
-    own = _evaluate if case.evaluation else _train
-    own(case, x, compiled, precision, rounds + 1, seconds["reparam"], beside)
+        own = _evaluate if case.evaluation else _train
+        own(case, case.data(), compiled, precision, rounds + 1, seconds["reparam"], beside)
     kept = {name: times[1 : rounds + 1] for name, times in seconds.items()}
-    rows = {name: case.few if name == _ROW_BY_ROW else case.rows for name in kept}
+    rows = {name: case.few if name == ROW_BY_ROW else case.rows for name in kept}
     rates = {name: rows[name] / statistics.median(times) for name, times in kept.items()}
     ratios = {
         name: statistics.median(
@@ -54,12 +50,6 @@ def measure(case: Case, compiled: bool, precision: str, rounds: int) -> dict[str
         "ratio": {n: round(r, 3) for n, r in ratios.items()},
         "peak_mb": _peak_mb(), **_shares(case, rates["reparam"], precision),
     }  # fmt: skip
-
-
-def _timed(run: Round) -> float:
-    began = time.perf_counter()
-    run()
-    return time.perf_counter() - began
 
 
 def _train(
@@ -87,20 +77,8 @@ def _evaluate(
     torch.manual_seed(0)
     vae = case.vae()
     for _ in range(rounds):
-        seconds.append(_timed(lambda: log_likelihood(vae, x, case.k, compile=compiled, precision=precision)))
+        seconds.append(timed(lambda: log_likelihood(vae, x, case.k, compile=compiled, precision=precision)))
         beside()
-
-
-def _others(case: Case, x: Tensor) -> dict[str, Round]:
-    torch.manual_seed(0)
-    if case.evaluation:
-        model = case.hand_written()
-        return {_ROW_BY_ROW: lambda: model.importance(x[: case.few], case.k)}
-    found: dict[str, Round] = {
-        "dataloader": hand.dataloader(case.hand_written(), x, case.batch),
-        "fast eager": hand.fast(case.hand_written(), x, case.batch),
-    }
-    return found | peers.installed(case, x)
 
 
 def _peak_mb() -> float:
@@ -128,7 +106,7 @@ def _shares(case: Case, rate: float, precision: str) -> dict[str, float]:
 def _product_seconds(m: int, n: int, k: int, dtype: torch.dtype) -> float:
     """The best of several timings."""
     a, b = torch.ones(m, k, dtype=dtype), torch.ones(n, k, dtype=dtype)
-    repeats = max(1, int(2e8 / (m * n * k)))
+    repeats = min(1000, max(1, int(2e8 / (m * n * k))))
 
     def run() -> None:
         for _ in range(repeats):
@@ -136,4 +114,4 @@ def _product_seconds(m: int, n: int, k: int, dtype: torch.dtype) -> float:
 
     with suppress(RuntimeError), torch.no_grad():
         run()
-    return min(_timed(run) for _ in range(5)) / repeats
+    return min(timed(run) for _ in range(5)) / repeats

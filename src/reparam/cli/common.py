@@ -49,7 +49,9 @@ def dataset(schema: Schema, path: str, labels: str | None = None, binarize: str 
     """The data of a file in the units of the schema, with the contexts that it names."""
     if schema.table is not None:
         return schema.table.dataset(read_frame(path))
-    return schema.dataset(read(path, labels, [c.name for c in schema.contexts or ()], schema.counting), binarize)
+    contexts = schema.contexts or []
+    names, partial = [c.name for c in contexts], [c.name for c in contexts if c.partial]
+    return schema.dataset(read(path, labels, names, partial, schema.counting), binarize)
 
 
 def check_seed(seed: int) -> int:

@@ -66,11 +66,12 @@ def _run(words: Sequence[str]) -> int:
 def _let_threads_sleep() -> None:
     """Have OpenMP's threads wait for each other by spinning briefly, then sleeping; read when torch is imported.
 
-    By default they spin for milliseconds, and where another process takes a core, training falls to a twentieth of its
-    speed. With this it keeps a third or more, and loses about 5% on an idle machine.
+    By default they spin for milliseconds, and where another process takes most of a core, an eager step of a small
+    model falls to a quarter of its speed. With this it keeps two fifths, and loses 6% on an idle machine; with a tenth
+    of this number it would lose a third there, since the parts of a small step are shorter than it takes to wake up.
     """
     if "OMP_WAIT_POLICY" not in os.environ:
-        os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+        os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 
 
 def _fail(message: str, status: int) -> int:

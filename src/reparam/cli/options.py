@@ -23,7 +23,7 @@ _RUN = "the folder of a trained model"
 _LIKELIHOOD = (  # data.schema.LIKELIHOODS, which would import numpy and torch for a line of help
     "auto (reads the data and says why), bernoulli, continuous_bernoulli, discretized_logistic, "
     "discretized_logistic_mixture, gaussian, laplace, student_t, log_normal, beta, poisson, negative_binomial, "
-    "zero_inflated_poisson, zero_inflated_negative_binomial, multinomial, categorical or ordinal"
+    "zero_inflated_poisson, zero_inflated_negative_binomial, binomial, multinomial, categorical or ordinal"
 )
 _GIVEN = (
     "the contexts of a conditional model: batch=a,dose=0.5; of a table, conditions: sex=F,age=30..40,city=Lyon|Bonn"
@@ -50,7 +50,8 @@ class TrainOptions:
         None, "columns or arrays that the model is conditional on: batch,dose; or: labels", group="data"
     )
     batch: str | None = option(
-        None, "of counts in .h5ad: the column of obs that codes should be free of, a context; or batch,donor",
+        None,
+        "of counts in .h5ad: the column of obs that codes should be free of, a context; or batch,donor",
         group="data",
     )
     layer: str | None = option(None, "of counts in .h5ad: the layer that holds them; X unless given", group="data")
@@ -81,16 +82,21 @@ class TrainOptions:
         None, "of discretized_logistic_mixture (5 unless given), and of the prior mixture", group=_LIKELIHOODS
     )
 
+    total: int | None = option(
+        None, "trials of binomial (the largest count unless given), or draws of multinomial", group=_LIKELIHOODS
+    )
+
     latent_dim: int = option(10, "dimensions of the latent space; 2 can be drawn as a map", group=_LATENTS)
     posterior: str = option(
         "auto",
-        "diagonal (what auto is), full, lowrank, laplace, flow, logistic_normal, dirichlet, gamma, vmf or point (a "
-        "plain autoencoder)",
+        "diagonal (what auto is), full, lowrank, laplace, flow, logistic_normal, dirichlet, gamma, vmf, "
+        "categorical, bernoulli or point (a plain autoencoder)",
         group=_LATENTS,
     )
     prior: str = option(
         "auto",
-        "standard_normal, mixture, vamp, flow, dirichlet, gamma or sphere_uniform; auto fits the posterior",
+        "standard_normal, mixture, vamp, flow, dirichlet, gamma, sphere_uniform, categorical, bernoulli or "
+        "autoregressive; auto fits the posterior",
         group=_LATENTS,
     )
     rank: int | None = option(None, "columns of the factor of lowrank: 2 unless given", group=_LATENTS)
@@ -100,6 +106,12 @@ class TrainOptions:
     transforms: int | None = option(None, "maps of a flow: 2 unless given", group=_LATENTS)
     flow_kind: str | None = option(None, "affine (unless given) or spline", group=_LATENTS)
     concentration: float | None = option(None, "of the priors dirichlet and gamma: 1 unless given", group=_LATENTS)
+    latent_classes: int | None = option(
+        None, "of categorical latents, one-hot vectors of so many numbers: latent_dim unless given", group=_LATENTS
+    )
+    gradient: str | None = option(
+        None, "of categorical and bernoulli: gumbel (unless given), score or enumerate", group=_LATENTS
+    )
 
     network: str = option("mlp", "mlp, conv, or resnet (conv with residual stages)", group="networks")
     residual: bool = option(False, "add the input of each hidden layer to its output", group="networks")

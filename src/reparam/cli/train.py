@@ -127,7 +127,8 @@ def _source(options: TrainOptions) -> Source:
             "--context NAME"
         )
     counting = Counting(options.layer, options.size_factor or TOTAL)
-    return read(options.data, options.labels, context_names(options), counting)
+    names = context_names(options)
+    return read(options.data, options.labels, names, names if options.recipe in recipes.LABELLED else (), counting)
 
 
 def context_names(options: TrainOptions) -> list[str]:
@@ -140,7 +141,9 @@ def resolve(options: TrainOptions, source: Source) -> tuple[TrainOptions, Schema
     chosen = _check_recipe(options)
     options = replace(options, **chosen)
     posterior, prior = _latents(options)
-    schema, likelihood, notes = infer(source, options.likelihood, options.binarize, options.pixel_max)
+    schema, likelihood, notes = infer(
+        source, options.likelihood, options.binarize, options.pixel_max, options.recipe in recipes.LABELLED
+    )
     objective = options.recipe or recipes.objective_name(options.objective, posterior, options.beta)
     if not 0 <= options.validation < 1:
         raise InputError(f"validation must be 0 or a share of the rows below 1, not {options.validation:g}")
@@ -186,6 +189,8 @@ def _check_recipe(options: TrainOptions) -> dict[str, Any]:
     """What the recipe, if there is one, chooses itself."""
     if options.recipe is None:
         return {}
+    if options.recipe in recipes.LABELLED and len(names := context_names(options)) > 1:
+        raise InputError(f"the recipe {options.recipe} is of one label; --context names {len(names)} labels")
     if options.recipe not in recipes.RECIPES:
         raise InputError(f"unknown recipe {options.recipe!r}: {nearest(str(options.recipe), recipes.RECIPES)}")
     own = (options.objective, options.k, options.beta) != ("auto", None, 1.0)
@@ -219,7 +224,9 @@ def build(plan: TrainOptions, data: Dataset, exposed: bool = False) -> Recipe:
     """
     if len(data) < 2:
         raise InputError("training needs at least 2 rows; the data have 1")
-    details = recipes.data_options(plan.likelihood, data, _scale(plan.scale), _scale(plan.dispersion)) | _given(plan)
+    details = _given(plan) | recipes.data_options(
+        plan.likelihood, data, _scale(plan.scale), _scale(plan.dispersion), total=plan.total
+    )
     details |= {
         "likelihood": plan.likelihood, "posterior": plan.posterior, "network": plan.network,
         "hidden": plan.hidden or [], "channels": plan.channels or [], "activation": plan.activation,
@@ -232,7 +239,8 @@ def build(plan: TrainOptions, data: Dataset, exposed: bool = False) -> Recipe:
         details["exposure"] = exposed
     with seeding.seeded(plan.seed):
         if plan.prior == "vamp":
-            details["pseudo_inputs"] = _pseudo_inputs(plan, data)
+            details["pseudo_inputs"], *contexts = _pseudo_inputs(plan, data)
+            details["pseudo_contexts"] = contexts
         if plan.recipe is not None:
             details = {n: v for n, v in details.items() if n not in recipes.CHOICES.get(plan.recipe, {})}
             return recipes.RECIPES[plan.recipe](data.event_shape, plan.latent_dim, **details)
@@ -240,13 +248,15 @@ def build(plan: TrainOptions, data: Dataset, exposed: bool = False) -> Recipe:
         return Recipe(recipes.vae(data.event_shape, plan.latent_dim, **details), objective)
 
 
-def _pseudo_inputs(plan: TrainOptions, data: Dataset) -> Tensor:
-    """Rows of the training part, drawn by the seed, as a step reads them."""
+def _pseudo_inputs(plan: TrainOptions, data: Dataset) -> list[Tensor]:
+    """Rows of the training part, drawn by the seed, as a step reads them, and their contexts."""
     rows = split(data, plan.validation or None, plan.seed)[0]
     count = recipes.OPTIONS["pseudo_inputs"] if plan.pseudo_inputs is None else plan.pseudo_inputs
     if count < 1:
         raise InputError(f"--pseudo-inputs must be at least 1, not {count}")
-    return data.visit(recipes.draw_rows(rows.x, count, plan.seed), torch.empty(0))
+    like = torch.empty(0)
+    chosen = recipes.draw_rows(torch.arange(len(rows)), count, plan.seed)
+    return [data.visit(rows.x[chosen], like), *rows.contexts_of(chosen, like)]
 
 
 def _scale(text: str) -> float | str:

@@ -13,25 +13,33 @@ from reparam.errors import InputError, nearest
 _FEW = 50  # whole numbers of more different values are numbers, not categories
 _MANY = 1000  # categories that no model learns from: a number of each row
 _SHOWN = 10
+_UNKNOWN = ("", "nan", "None", "-1")  # a label that is not known, as texts
 _NO_NUMBER = ("nan", "inf", "-inf")
 
 
 @dataclass(frozen=True)
 class Context:
-    """One named context: categories, one-hot, or real numbers, standardised by the mean and deviation of training."""
+    """One named context: categories, one-hot, or real numbers, standardised by the mean and deviation of training.
+
+    Of a ``partial`` one rows may lack the category: an empty text, NaN or -1 is zeros.
+    """
 
     name: str
     categories: list[str] | None = None
     loc: list[float] | None = None
     spread: list[float] | None = None
+    partial: bool = False
 
     @staticmethod
-    def of(name: str, values: np.ndarray) -> Context:
+    def of(name: str, values: np.ndarray, partial: bool = False) -> Context:
         """The context of these training values: text and few whole numbers are categories, others are real.
 
         Raises:
-            InputError: for text of more than 1000 kinds, or values that are no numbers.
+            InputError: for text of more than 1000 kinds, or values that are no numbers; for a ``partial`` one, where
+                fewer than 2 categories are found.
         """
+        if partial:
+            return Context(name, _kinds(name, values), partial=True)
         kinds = np.unique(values) if values.dtype.kind in "biuUS" and values.ndim == 1 else values[:0]
         if len(kinds) and (values.dtype.kind in "bUS" or len(kinds) <= _FEW):
             if len(kinds) > _MANY:
@@ -49,6 +57,8 @@ class Context:
     @property
     def words(self) -> str:
         """What it is, in a line."""
+        if self.partial:
+            return f"label {self.name}: one of {_listed(self.categories or [])}, or not known"
         if self.categories is None:
             return f"context {self.name}: real, {self.width} number{'s' * (self.width > 1)} a row, standardised"
         return f"context {self.name}: one of {_listed(self.categories)}"
@@ -67,14 +77,16 @@ class Context:
                 )
             return ((flat - np.array(self.loc)) / np.array(self.spread)).astype(np.float32)
         places = {c: i for i, c in enumerate(self.categories)}
-        texts = [str(v) for v in values.tolist()]
+        texts = _texts(values) if self.partial else [str(v) for v in values.tolist()]
+        if self.partial:
+            places |= dict.fromkeys(_UNKNOWN, self.width)
         unseen = next((i for i, t in enumerate(texts) if t not in places), None)
         if unseen is not None:
             raise InputError(
                 f"{where}: row {unseen}, context {self.name!r} is {texts[unseen]!r}, which training never saw: "
                 f"it is one of {_listed(self.categories)}"
             )
-        return np.eye(self.width, dtype=np.float32)[[places[t] for t in texts]]
+        return np.eye(self.width + 1, self.width, dtype=np.float32)[[places[t] for t in texts]]
 
     def parse(self, text: str) -> np.ndarray:
         """One value (1, ...) from the text of an option.
@@ -92,12 +104,12 @@ class Context:
             raise InputError(f"context {self.name!r} is a number, not {text!r}") from error
 
 
-def joined(contexts: Sequence[Context], values: Mapping[str, np.ndarray], where: str) -> np.ndarray:
-    """All contexts of the rows of ``where`` side by side, (N, sum of widths) float32."""
-    missing = next((c.name for c in contexts if c.name not in values), None)
+def joined(contexts: Sequence[Context], values: Mapping[str, np.ndarray], where: str, rows: int) -> np.ndarray:
+    """All contexts of the ``rows`` of ``where`` side by side, (rows, sum of widths) float32."""
+    missing = next((c.name for c in contexts if c.name not in values and not c.partial), None)
     if missing is not None:
         raise InputError(f"{where} has no context {missing!r}, which this model was trained with")
-    return np.concatenate([c.encode(values[c.name], where) for c in contexts], 1)
+    return np.concatenate([c.encode(values.get(c.name, np.full(rows, "")), where) for c in contexts], 1)
 
 
 def given(contexts: Sequence[Context], text: str | None) -> np.ndarray:
@@ -121,10 +133,10 @@ def given(contexts: Sequence[Context], text: str | None) -> np.ndarray:
             values[last] += f",{part}"
         else:
             raise InputError(f"--given has no context {name.strip()!r}: {nearest(name.strip(), names)}")
-    missing = [n for n in names if n not in values]
+    missing = [c.name for c in contexts if c.name not in values and not c.partial]
     if missing:
         raise InputError(f"this model is of data given {', '.join(names)}: give --given {wanted}")
-    return joined(contexts, {c.name: c.parse(values[c.name]) for c in contexts}, "--given")
+    return joined(contexts, {c.name: c.parse(values[c.name]) for c in contexts if c.name in values}, "--given", 1)
 
 
 def fault(raw: Any) -> bool:
@@ -134,7 +146,8 @@ def fault(raw: Any) -> bool:
     if not isinstance(raw, list) or not raw or not all(isinstance(c, dict) for c in raw):
         return True
     return any(
-        set(c) != {"name", "categories", "loc", "spread"}
+        set(c) - {"partial"} != {"name", "categories", "loc", "spread"}
+        or type(c.get("partial", False)) is not bool
         or not isinstance(c["name"], str)
         or not (
             (_are(c["categories"], str) and c["loc"] is None and c["spread"] is None)
@@ -153,6 +166,25 @@ def _are(values: Any, kind: type) -> bool:
         and len(values) > 0
         and all(type(v) is kind and (kind is str or str(v) not in _NO_NUMBER) for v in values)
     )
+
+
+def _texts(values: np.ndarray) -> list[str]:
+    """Labels as texts; whole numbers among holes, which are floats, as whole numbers."""
+    cells = values.tolist()
+    return [str(int(v)) if isinstance(v, float) and v.is_integer() else str(v) for v in cells]
+
+
+def _kinds(name: str, values: np.ndarray) -> list[str]:
+    """The different labels of training, numbers by their size.
+
+    Raises:
+        InputError: for fewer than 2, or more than 1000.
+    """
+    kinds = set(_texts(values.reshape(len(values), -1)[:, 0])) - set(_UNKNOWN)
+    if not 2 <= len(kinds) <= _MANY:
+        raise InputError(f"label {name!r} has {len(kinds)} different values that are known: 2 to {_MANY} make classes")
+    numbers = all(k.lstrip("-").isdigit() for k in kinds)
+    return sorted(kinds, key=int) if numbers else sorted(kinds)
 
 
 def _numbers(name: str, values: np.ndarray) -> np.ndarray:

@@ -84,13 +84,15 @@ def choose(x: SparseRows, likelihood: str, name: str, genes: Sequence[str]) -> t
         InputError: for what are no counts, naming row and gene, or a likelihood that is not of counts.
     """
     if likelihood not in ("auto", *LIKELIHOODS):
-        raise InputError(f"sparse counts take a likelihood of counts, not {likelihood}: {nearest(likelihood, LIKELIHOODS)}")
+        raise InputError(
+            f"counts of cells take a likelihood of counts, not {likelihood}: {nearest(likelihood, LIKELIHOODS)}"
+        )
     for start, row, column, values in x.entries():
         bad = np.flatnonzero(~((values >= 0) & (values == np.rint(values))))
         if len(bad):
             raise InputError(
-                f"{name}: row {start + row[bad[0]]}, gene {genes[column[bad[0]]]!r} is {values[bad[0]]:.6g}, and counts "
-                "are 0, 1, 2, ...: name the layer that holds raw counts"
+                f"{name}: row {start + row[bad[0]]}, gene {genes[column[bad[0]]]!r} is {values[bad[0]]:.6g}, and "
+                "counts are 0, 1, 2, ...: name the layer that holds raw counts"
             )
     if likelihood != "auto":
         return likelihood, []
@@ -118,10 +120,10 @@ def of_object(
     """
     wanted = list(dict.fromkeys([*columns, *([counting.column] if counting.column else [])]))
     if not is_anndata(X):
-        if wanted or counting.layer:
+        first = next(iter([*wanted, *([counting.layer] if counting.layer else [])]), None)
+        if first is not None:
             raise InputError(
-                f"a matrix has no columns of obs and no layers, such as {(wanted or [counting.layer])[0]!r}: give an "
-                "AnnData object or an .h5ad file"
+                f"a matrix has no columns of obs and no layers, such as {first!r}: give an AnnData object or a file"
             )
         return SparseRows.of(X), None, {}
     if getattr(X, "isbacked", False):

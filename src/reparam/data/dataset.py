@@ -64,7 +64,8 @@ class Dataset:
         if binarize is not None and binarize not in BINARIZE:
             raise InputError(f"unknown binarize {binarize!r}: {nearest(str(binarize), BINARIZE)}")
         self.binarize = binarize
-        if pixel_max is None and self.x.dtype == torch.uint8 and self.x.numel() and int(self.x.max()) == 1:
+        dark = isinstance(self.x, Tensor) and self.x.dtype == torch.uint8 and self.x.numel() and int(self.x.max()) == 1
+        if pixel_max is None and dark:
             raise InputError(
                 "uint8 data are taken for pixels of 0..255, and these hold 0 and 1 alone: give Dataset(x, pixel_max=1) "
                 "or x.astype(bool), if they are binary; pixel_max=255 if they are dark pixels"
@@ -107,7 +108,7 @@ class Dataset:
         chosen.x = self.x[:]
         return chosen
 
-    def grey(self, x: Tensor, like: Tensor) -> Tensor:
+    def grey(self, x: Tensor | SparseRows, like: Tensor) -> Tensor:
         """Rows of ``self.x`` as floating-point numbers, before any binarisation."""
         x = x.to(device=like.device, dtype=like.dtype)
         return x if self.pixel_max is None or self.pixel_max == 1 else x / self.pixel_max
@@ -139,7 +140,7 @@ class Dataset:
         level = (noise.to(torch.float32) + (2**15 + 0.5)) * ((self.pixel_max or 1.0) / 2**16)
         return (level < x).to(like.dtype)
 
-    def fixed(self, x: Tensor, like: Tensor, seed: int) -> Tensor:
+    def fixed(self, x: Tensor | SparseRows, like: Tensor, seed: int) -> Tensor:
         """Rows of ``self.x`` as an evaluation reads them: the same for equal row and seed."""
         x = self.grey(x, like)
         if self.binarize != "dynamic":

@@ -74,7 +74,9 @@ def _opened(path: Path, mode: str = "r") -> Iterator[Any]:
 def _matrix(path: Path, file: Any, layer: str | None) -> SparseRows:
     layers = sorted(file["layers"]) if "layers" in file else []
     if layer is not None and layer not in layers:
-        raise InputError(f"{path.name} has no layer {layer!r}: " + (nearest(layer, layers) if layers else "it has none"))
+        raise InputError(
+            f"{path.name} has no layer {layer!r}: " + (nearest(layer, layers) if layers else "it has none")
+        )
     if layer is None and "X" not in file:
         known = f": name a layer with counts, of {', '.join(layers)}" if layers else ""
         raise InputError(f"{path.name} has no X{known}")
@@ -247,7 +249,7 @@ def write_results(
     source: Path, out: Path, obsm: dict[str, np.ndarray] | None = None,
     layers: dict[str, tuple[int, _Block]] | None = None,
 ) -> None:  # fmt: skip
-    """A copy of the file ``source`` at ``out``, which may be itself, with arrays in obsm and layers, whole or not at all.
+    """A copy of the file ``source`` at ``out``, or itself, with arrays in obsm and layers, whole or not at all.
 
     A layer is (its width, a function that gives rows start..stop, float32): it is written some rows at a time.
 

@@ -45,7 +45,11 @@ class Source:
 
 
 def read(
-    data: str | Path, labels: str | Path | None = None, contexts: Sequence[str] = (), counting: Counting | None = None
+    data: str | Path,
+    labels: str | Path | None = None,
+    contexts: Sequence[str] = (),
+    partial: Sequence[str] = (),
+    counting: Counting | None = None,
 ) -> Source:
     """Read .npy, .npz, .csv, .tsv, .parquet, .h5ad, idx (.gz too), a folder of images, or the bundled ``digits``.
 
@@ -54,8 +58,8 @@ def read(
     in an .npz, the idx file of labels beside one of images, the subfolders of a folder of images.
 
     ``contexts`` are names of columns of a table, which are then left out of the data, of arrays of an .npz, or
-    "labels" for the labels. ``counting`` says how the counts of an .h5ad are read; its labels and contexts are columns
-    of obs.
+    "labels" for the labels. Those that are ``partial`` too may be missing, of some rows or of all. ``counting`` says
+    how the counts of an .h5ad are read; its labels and contexts are columns of obs, and complete.
 
     Raises:
         InputError: in one line, for a missing, truncated, foreign or ragged file, an unknown ending, or labels or
@@ -65,17 +69,20 @@ def read(
     try:
         if str(data).lower().endswith(ENDING) and Path(data).is_file():
             return _cells(Path(data), None if labels is None else str(labels), contexts, counting or Counting())
-        source = _read(data, None if labels is None else str(labels), contexts)
-        return replace(source, contexts=_found(source, contexts)) if contexts else source
+        wanted = {name: name in partial for name in contexts}
+        source = _read(data, None if labels is None else str(labels), wanted)
+        return replace(source, contexts=_found(source, wanted)) if contexts else source
     except OSError as error:
         raise InputError(f"{data} cannot be read: {error.strerror or error}") from error
 
 
-def _found(source: Source, names: Sequence[str]) -> dict[str, np.ndarray]:
-    """The contexts by name: columns or arrays that the reader took, or the labels."""
+def _found(source: Source, contexts: tables.Contexts) -> dict[str, np.ndarray]:
+    """The contexts by name: columns or arrays that the reader took, or the labels; partial ones as far as known."""
     found = {}
-    for name in names:
+    for name, partial in contexts.items():
         values = source.contexts.get(name, source.labels if name == "labels" else None)
+        if values is None and partial:
+            continue
         if values is None:
             known = [*(source.columns or ()), *source.contexts, *(["labels"] if source.labels is not None else [])]
             raise InputError(
@@ -83,11 +90,15 @@ def _found(source: Source, names: Sequence[str]) -> dict[str, np.ndarray]:
             )
         if values.ndim < 1 or len(values) != len(source.x):
             raise InputError(f"context {name!r} has shape {values.shape}, and the data have {len(source.x)} rows")
+        missing = np.isnan(values) if values.dtype.kind == "f" else values == ""
+        if not partial and values.ndim == 1 and missing.any():
+            row = int(missing.argmax())
+            raise InputError(f"context {name!r} of row {row} is missing: remove such rows or fill them in first")
         found[name] = values
     return found
 
 
-def _read(data: str | Path, labels: str | None, contexts: Sequence[str]) -> Source:
+def _read(data: str | Path, labels: str | None, contexts: tables.Contexts) -> Source:
     path = Path(data)
     if str(data) in BUNDLED and not path.exists():
         source = _digits()
@@ -122,7 +133,7 @@ def _cells_source(
     return Source(x, name, columns=counts.distinct(genes), contexts=kept, counting=counting)
 
 
-_Reader = Callable[[Path, "str | None", Sequence[str]], Source]
+_Reader = Callable[[Path, "str | None", tables.Contexts], Source]
 
 
 def _reader_of(path: Path) -> _Reader:
@@ -145,7 +156,7 @@ def _npy(path: Path, *_: Any) -> Source:
     return Source(formats.load_npy(path), path.name)
 
 
-def _npz(path: Path, labels: str | None, contexts: Sequence[str]) -> Source:
+def _npz(path: Path, labels: str | None, contexts: tables.Contexts) -> Source:
     """The arrays of data and contexts, and of labels unless others are given; what else there may be is not read."""
 
     def choose(names: Sequence[str]) -> list[str]:
@@ -196,11 +207,11 @@ def _idx_labels(path: Path) -> Path | None:
     return next((p for n in (name, plain, f"{plain}.gz") if (p := path.with_name(n)).is_file()), None)
 
 
-def _csv(path: Path, labels: str | None, contexts: Sequence[str]) -> Source:
+def _csv(path: Path, labels: str | None, contexts: tables.Contexts) -> Source:
     return _of_table(path, tables.load_csv(path, labels, contexts))
 
 
-def _parquet(path: Path, labels: str | None, contexts: Sequence[str]) -> Source:
+def _parquet(path: Path, labels: str | None, contexts: tables.Contexts) -> Source:
     return _of_table(path, tables.load_parquet(path, labels, contexts))
 
 

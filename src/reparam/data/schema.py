@@ -63,7 +63,7 @@ class Schema:
         Raises:
             InputError: if the shape, the columns or the range of the values do not fit.
         """
-        x = self._columns_of(source)
+        x: Any = self._columns_of(source)
         if x.ndim < 2 or tuple(x.shape[1:]) != self.event_shape:
             raise InputError(
                 f"a datum of this model has shape {self.event_shape}; {source.name} has {tuple(x.shape[1:])}"
@@ -78,7 +78,7 @@ class Schema:
             )
         if white is None and x.dtype == np.uint8:  # alone, a Dataset would take them for pixels
             x = x.astype(np.int64)
-        given = [torch.from_numpy(joined(self.contexts, source.contexts, source.name))] if self.contexts else ()
+        given = [torch.from_numpy(joined(self.contexts, source.contexts, source.name, len(x)))] if self.contexts else ()
         return Dataset(
             x, contexts=given, pixel_max=white, binarize=binarize or self.binarize, columns=self.columns,
             labels=source.labels,
@@ -87,7 +87,7 @@ class Schema:
     def _cells(self, source: Source, x: Any) -> Dataset:
         assert self.counting is not None
         x = x if isinstance(x, SparseRows) else SparseRows.of(x)
-        own = [torch.from_numpy(joined(self.contexts, source.contexts, source.name))] if self.contexts else []
+        own = [torch.from_numpy(joined(self.contexts, source.contexts, source.name, len(x)))] if self.contexts else []
         sizes = self.counting.context(x, dict(source.contexts), source.name)
         return Dataset(x, contexts=[*own, *sizes], columns=self.columns, labels=source.labels)
 
@@ -109,7 +109,7 @@ class Schema:
             return sizes
         return (torch.from_numpy(given(self.contexts, text)).expand(n, -1), *sizes)
 
-    def _columns_of(self, source: Source) -> np.ndarray:
+    def _columns_of(self, source: Source) -> np.ndarray | SparseRows:
         """The columns of a table by their names, in the order of the training data, whatever else it holds."""
         if not self.columns or not source.columns or source.columns == self.columns:
             return source.x
@@ -207,15 +207,21 @@ def _fault(raw: dict[str, Any]) -> str | None:
 _PIXELS = ("bernoulli", "continuous_bernoulli", "discretized_logistic", "discretized_logistic_mixture")
 _WHOLE = (  # of whole numbers, which no white divides
     "poisson", "negative_binomial", "zero_inflated_poisson", "zero_inflated_negative_binomial", "multinomial",
-    "categorical", "ordinal",
+    "categorical", "ordinal", "binomial",
 )  # fmt: skip
 LIKELIHOODS = ("auto", *_PIXELS, "gaussian", "laplace", "student_t", "log_normal", "beta", *_WHOLE)
 
 
 def infer(
-    source: Source, likelihood: str = "auto", binarize: str | None = None, pixel_max: float | None = None
+    source: Source,
+    likelihood: str = "auto",
+    binarize: str | None = None,
+    pixel_max: float | None = None,
+    partial: bool = False,
 ) -> tuple[Schema, str, list[str]]:
     """The schema of a file, the likelihood that fits it, and sentences that say what was chosen and why.
+
+    ``partial`` contexts are labels, which rows may lack.
 
     Raises:
         InputError: for an unknown likelihood, integers beyond 0..255 where pixels are expected, or integers whose
@@ -256,7 +262,7 @@ def infer(
         binarize = None
         notes.append("the data are binary already: binarize has nothing to do")
     dtype = x.dtype.name if x.dtype.name in _DTYPES else "float64"  # what is wider than 8 bytes
-    contexts = [Context.of(name, values) for name, values in source.contexts.items()]
+    contexts = [Context.of(name, values, partial) for name, values in source.contexts.items()]
     notes += [c.words for c in contexts]
     return Schema(tuple(x.shape[1:]), dtype, white, binarize, source.columns, contexts or None), likelihood, notes
 
@@ -265,6 +271,7 @@ def _infer_counts(source: Source, likelihood: str) -> tuple[Schema, str, list[st
     """What :func:`infer` gives for counts of cells."""
     counting, x, columns = source.counting, source.x, source.columns or []
     assert counting is not None
+    assert isinstance(x, SparseRows)
     likelihood, notes = counts.choose(x, likelihood, source.name, columns)
     contexts = [Context.of(n, values) for n, values in source.contexts.items() if n != counting.column]
     if counting.sized:
@@ -273,7 +280,11 @@ def _infer_counts(source: Source, likelihood: str) -> tuple[Schema, str, list[st
         what = "the total of each cell" if counting.column is None else f"column {counting.column!r}"
         notes.append(f"size factor: {what}, over its median of {typical:g}")
     notes += [c.words for c in contexts]
-    return Schema(tuple(x.shape[1:]), "float32", None, None, columns, contexts or None, None, counting), likelihood, notes
+    return (
+        Schema(tuple(x.shape[1:]), "float32", None, None, columns, contexts or None, None, counting),
+        likelihood,
+        notes,
+    )
 
 
 def _is_binary(x: np.ndarray, white: float) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -118,7 +119,7 @@ class SparseRows:
         """(the first row, row after it, column, value) of stored entries, some rows at a time, in the order of rows."""
         counts = self.indptr[self.rows + 1] - self.indptr[self.rows]
         cuts = [0, *(np.flatnonzero(np.diff(np.cumsum(counts) // PIECE)) + 1).tolist(), len(self)]
-        for start, stop in zip(cuts, cuts[1:], strict=False):
+        for start, stop in pairwise(cuts):
             if start < stop:
                 yield (start, *self._entries(self.rows[start:stop]))
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 import re
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,6 +19,8 @@ from reparam.data.formats import open_bytes
 from reparam.errors import InputError, nearest, require
 
 _MISSING = {"", "na", "n/a", "?", "-", "null", "none", "missing"}
+Contexts = Mapping[str, bool]  # names of columns, and whether they may be missing
+NO_CONTEXTS: Contexts = MappingProxyType({})
 _FILL_IN = "remove such rows or fill them in first"
 
 
@@ -37,7 +41,7 @@ class _Head(NamedTuple):
     skip: int
 
 
-def load_csv(path: Path, label: str | None = None, contexts: Sequence[str] = ()) -> Table:
+def load_csv(path: Path, label: str | None = None, contexts: Contexts = NO_CONTEXTS) -> Table:
     """A table of numbers in UTF-8, packed by gzip or not, with or without a line of names.
 
     The first line are names if it holds text, unless it also holds a number that is no name (whole numbers, such as
@@ -47,7 +51,7 @@ def load_csv(path: Path, label: str | None = None, contexts: Sequence[str] = ())
 
     Raises:
         InputError: for an empty or ragged table, a name given twice, a cell that is empty or no number, or a label
-            that is neither a column nor a file.
+            that is neither a column nor a file, or for contexts that are no columns though they must be.
     """
     with _text_errors(path):
         head = _read_head(path)
@@ -71,17 +75,17 @@ def load_csv(path: Path, label: str | None = None, contexts: Sequence[str] = ())
                 x = None
         if x is None or x.shape[1] != len(kept):
             raise InputError(_bad_cell(path, head, kept))
-    given = {name: as_context(name, cells[head.columns.index(name)]) for name in contexts if name in head.columns}
+    given = {name: as_context(cells[head.columns.index(name)]) for name in contexts if name in head.columns}
     return Table(x, [head.columns[i] for i in kept], None if at is None else as_labels(cells[at]), given)
 
 
-def _apart(path: Path, columns: Sequence[str], label: int | None, contexts: Sequence[str]) -> list[int]:
+def _apart(path: Path, columns: Sequence[str], label: int | None, contexts: Contexts) -> list[int]:
     """Where the columns are that are no data.
 
     Raises:
-        InputError: if no other is left, or a context is neither a column nor "labels".
+        InputError: if no other is left, or a context that may not be missing is neither a column nor "labels".
     """
-    unknown = next((name for name in contexts if name not in (*columns, "labels")), None)
+    unknown = next((n for n, partial in contexts.items() if not (partial or n in (*columns, "labels"))), None)
     if unknown is not None:
         raise InputError(f"{path.name} has no context {unknown!r}: {nearest(unknown, columns)}")
     apart = [i for i, name in enumerate(columns) if i == label or name in contexts]
@@ -90,17 +94,11 @@ def _apart(path: Path, columns: Sequence[str], label: int | None, contexts: Sequ
     return apart
 
 
-def as_context(name: str, cells: Sequence[str]) -> np.ndarray:
-    """A context as numbers where all cells are, else as text.
-
-    Raises:
-        InputError: for a missing value.
-    """
+def as_context(cells: Sequence[str]) -> np.ndarray:
+    """A context as numbers where all cells are, else as text; what is missing is NaN or the empty text."""
     others = [cell for cell in cells if cell.lower() not in _MISSING]
-    numeric = all(_is_number(cell) for cell in others)
-    for i, cell in enumerate(cells):
-        if not cell or (numeric and cell.lower() in _MISSING):
-            raise InputError(f"context {name!r} of row {i} is missing: {_FILL_IN}")
+    if others and all(_is_number(cell) for cell in others):
+        return as_labels([cell if cell.lower() not in _MISSING else "nan" for cell in cells])
     return as_labels(cells)
 
 
@@ -241,7 +239,7 @@ def _bad_cell(path: Path, head: _Head, kept: list[int]) -> str:
     return f"{path.name} cannot be read as a table of numbers: look for quotation marks that are not closed"
 
 
-def load_parquet(path: Path, label: str | None = None, contexts: Sequence[str] = ()) -> Table:
+def load_parquet(path: Path, label: str | None = None, contexts: Contexts = NO_CONTEXTS) -> Table:
     """A Parquet table whose columns are all numbers but for labels and contexts; an index of pandas is left out.
 
     Raises:
@@ -267,18 +265,13 @@ def load_parquet(path: Path, label: str | None = None, contexts: Sequence[str] =
             raise InputError(f"{path.name}: column {name!r} holds {kind}, not numbers: encode or remove it")
     arrays = [np.asarray(table.column(name).to_numpy(), dtype=np.float64) for name in kept]
     labels = None if at is None else _plain(table.column(stored[at]).to_pylist())
-    given = {name: _plain_context(name, table.column(name).to_pylist()) for name in contexts if name in stored}
+    given = {name: _plain(table.column(name).to_pylist()) for name in contexts if name in stored}
     return Table(np.stack(arrays, axis=1), kept, labels, given)
 
 
-def _plain_context(name: str, values: list[Any]) -> np.ndarray:
-    missing = next((i for i, v in enumerate(values) if v is None or v == ""), None)
-    if missing is not None:
-        raise InputError(f"context {name!r} of row {missing} is missing: {_FILL_IN}")
-    return _plain(values)
-
-
 def _plain(values: list[Any]) -> np.ndarray:
-    """Labels as numbers where all of them are, else as text."""
-    numeric = all(isinstance(v, bool | int | float) for v in values)
-    return np.array(values if numeric else ["" if v is None else str(v) for v in values])
+    """Labels as numbers where all of them are, else as text; what is missing is NaN or the empty text."""
+    known = [v for v in values if v is not None]
+    if known and all(isinstance(v, bool | int | float) for v in known):
+        return np.array(values if len(known) == len(values) else [math.nan if v is None else float(v) for v in values])
+    return np.array(["" if v is None else str(v) for v in values])

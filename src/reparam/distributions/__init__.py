@@ -13,9 +13,11 @@ from reparam.distributions.delta import Delta
 from reparam.distributions.discrete import (
     Bits,
     Discrete,
+    Known,
     OneHots,
     OwnDraws,
     Samples,
+    known_label,
     list_values,
     own_draws,
     own_listing,
@@ -23,7 +25,14 @@ from reparam.distributions.discrete import (
 )
 from reparam.distributions.element_mixture import ElementMixture, GaussianMixture
 from reparam.distributions.flow import Flow
-from reparam.distributions.hierarchical import Hierarchical, kl_of_layers, layers_of, one_way, product_of_gaussians
+from reparam.distributions.hierarchical import (
+    Hierarchical,
+    kl_of_layers,
+    layers_of,
+    one_way,
+    product_of_gaussians,
+    typical,
+)
 from reparam.distributions.joined import Joined
 from reparam.distributions.links import bounded_exp, bounded_logits
 from reparam.distributions.logistic import DiscretizedLogistic, LogisticMixture
@@ -54,6 +63,7 @@ __all__ = [
     "GaussianMixture",
     "Hierarchical",
     "Joined",
+    "Known",
     "LogNormal",
     "LogisticMixture",
     "LogisticNormal",
@@ -81,6 +91,7 @@ __all__ = [
     "filled",
     "from_standard_normal",
     "kl_of_layers",
+    "known_label",
     "layers_of",
     "list_values",
     "log_prob_of_each",
@@ -91,6 +102,7 @@ __all__ = [
     "product_of_gaussians",
     "relax",
     "sphere",
+    "typical",
     "unwrap",
     "vector",
 ]

@@ -12,6 +12,9 @@ from torch.distributions import Distribution, register_kl
 from torch.nn.functional import logsigmoid, one_hot
 
 from reparam.distributions.codes import Codes
+from reparam.errors import InputError
+
+_NEVER = 1e8  # nats below a known value: what exp takes to 0, and what stays a number beside the nats of any datum
 
 
 class Samples(NamedTuple):
@@ -32,8 +35,8 @@ class Samples(NamedTuple):
 class OwnDraws(Protocol):
     """A distribution that knows better than ``rsample`` how training draws from it."""
 
-    def draws(self, k: int) -> Samples:
-        """K samples, or however many of them stand for the whole distribution."""
+    def draws(self, k: int) -> Samples | None:
+        """K samples, or however many of them stand for the whole distribution; None for those of ``rsample``."""
 
     def listing(self) -> Samples | None:
         """All of its values, if that is how it wants to be read; no noise plays a part."""
@@ -190,6 +193,43 @@ class OneHots(Discrete):
     def kl_each(self, p: OneHots) -> Tensor:
         """KL of each group."""
         return (self.logits.exp() * (self.logits - p.logits)).sum(-1)
+
+
+class Known(OneHots):
+    """One group of which the value is known for some rows of the batch: all mass there, ``free`` elsewhere.
+
+    Shapes: free has logits (*batch, 1, C); seen (*batch, C) is one-hot where the value is known and zero elsewhere.
+    """
+
+    def __init__(self, free: OneHots, seen: Tensor) -> None:
+        point = ((seen - 1) * _NEVER).unsqueeze(-2)
+        super().__init__(torch.where(seen.sum(-1)[..., None, None] > 0, point, free.logits), free.drawing)
+        self.free, self.seen = free, seen
+
+    def expand(self, batch_shape: Any, _instance: Any = None) -> Known:
+        """The same distribution with a larger batch shape."""
+        return Known(self.free.expand(batch_shape), self.seen.expand(*batch_shape, -1))
+
+
+def known_label(seen: Tensor, classes: int) -> Tensor:
+    """A context (*batch, classes), if it can be a label: one-hot, or zeros where it is not known.
+
+    Raises:
+        InputError: for another shape, or other values.
+    """
+    if seen.shape[-1:] != (classes,):
+        raise InputError(
+            f"a label of {classes} classes is a context of {classes} numbers, one-hot, or zeros where it is not known; "
+            f"this one has shape {tuple(seen.shape)}"
+        )
+    if not torch.compiler.is_compiling():
+        odd = ((seen != 0) & (seen != 1)).any(-1) | (seen.sum(-1) > 1)
+        if bool(odd.any()):
+            row = int(odd.flatten().nonzero()[0])
+            raise InputError(
+                f"the label of row {row} is neither one-hot nor all zeros: {seen.flatten(0, -2)[row].tolist()}"
+            )
+    return seen
 
 
 class Bits(Discrete):

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.distributions import Distribution, Independent, Normal, kl_divergence
+from torch.distributions import Distribution, Independent, Normal, constraints, kl_divergence
 
+from reparam.distributions.codes import Codes
+from reparam.distributions.discrete import Discrete, Samples
 from reparam.distributions.noise import centre, from_standard_normal
 from reparam.errors import InputError
 
@@ -21,6 +24,23 @@ class Layer(NamedTuple):
     q: Distribution
     p: Distribution
     z: Tensor
+
+
+class _CodesFirst(constraints.Constraint):
+    """Codes as the first layer, and whatever comes after."""
+
+    is_discrete = True
+    event_dim = 1
+
+    def __init__(self, codes: Codes) -> None:
+        self.codes = codes
+
+    def check(self, value: Tensor) -> Tensor:
+        """Whether each vector begins with a code: (..., D) to (...)."""
+        return self.codes.check(value[..., : self.codes.size])
+
+    def __repr__(self) -> str:
+        return f"{self.codes} with other layers after them"
 
 
 class Hierarchical(Distribution):
@@ -51,8 +71,8 @@ class Hierarchical(Distribution):
 
     @property
     def support(self) -> Any:
-        """That of the first layer, which all layers share."""
-        return self.first.support
+        """That of the first layer, which all layers share unless it is discrete."""
+        return _CodesFirst(self.first.codes) if isinstance(self.first, Discrete) else self.first.support
 
     def expand(self, batch_shape: Any, _instance: Any = None) -> Hierarchical:
         """The same distribution with a larger batch shape."""
@@ -99,7 +119,26 @@ class Hierarchical(Distribution):
     @property
     def centre(self) -> Tensor:
         """The mean of each layer given that of the one before, (*batch, D): the mean of z where all are linear."""
-        return self._together(self._walk(lambda layer, _: centre(layer))[1])
+        return self.filled(centre)
+
+    def filled(self, value: Callable[[Distribution], Tensor]) -> Tensor:
+        """z of which each layer is what ``value`` makes of its distribution given the layer before, (..., D)."""
+        return self._together(self._walk(lambda layer, _: value(layer))[1])
+
+    def draws(self, k: int) -> Samples | None:
+        """Where the first layer lists its values: all of them, and k draws of the other layers for each.
+
+        Means are then expectations over the first layer, and samples carry the gradient of the others.
+        """
+        listing = self.first.listing() if isinstance(self.first, Discrete) and not self.upward else None
+        if listing is None or listing.log_shares is None:
+            return None
+        z, log_shares = (t.repeat_interleave(k, 0) for t in listing[:2] if t is not None)
+        _, values = self._walk(lambda layer, i: layer.rsample() if i else z)
+        return Samples(self._together(values), log_shares - math.log(k))
+
+    def listing(self) -> None:
+        """Layers that are not discrete cannot be listed."""
 
     def rsample(self, sample_shape: Any = torch.Size()) -> Tensor:
         """Samples (*sample, *batch, D), with gradient."""
@@ -130,6 +169,15 @@ class Hierarchical(Distribution):
         parts = value.split(self.sizes[::-1] if self.upward else self.sizes, -1)
         terms = [layer.log_prob(z) for layer, z in zip(self.layers(value), parts, strict=True)]
         return torch.stack(torch.broadcast_tensors(*terms)).sum(0)
+
+
+def typical(d: Distribution) -> Tensor:
+    """One possible value that stands for ``d``: the most probable one of what is discrete, else its centre."""
+    if isinstance(d, Discrete):
+        return d.mode
+    if isinstance(d, Hierarchical):
+        return d.filled(typical)
+    return centre(d)
 
 
 def layers_of(q: Distribution, p: Distribution, z: Tensor) -> list[Layer] | None:

@@ -12,6 +12,9 @@ import torch
 from torch import Tensor
 from torch.autograd import Function
 from torch.distributions import Bernoulli, Distribution, Independent, Normal, register_kl
+from torch.nn.functional import binary_cross_entropy_with_logits
+
+from reparam.engine import recording
 
 
 class _BernoulliLogProb(Function):
@@ -19,10 +22,12 @@ class _BernoulliLogProb(Function):
 
     @staticmethod
     def forward(ctx: Any, logits: Tensor, x: Tensor, dims: int) -> Tensor:
-        """The log-probability of each vector."""
+        """The log-probability of each vector: in a graph, where logarithms are dear, with one for many elements."""
         ctx.save_for_backward(logits, x)
         ctx.dims = dims
         elements = tuple(range(-dims, 0))
+        if not recording():
+            return -binary_cross_entropy_with_logits(logits, x.expand_as(logits), reduction="none").sum(elements)
         straight = logits.clamp_min(0).neg_().addcmul_(x, logits).sum(elements)
         # log(1 + exp l) is max(l, 0) + log(1 + exp -|l|)
         return straight - _log_of_products(logits.abs().neg_().exp_().add_(1).flatten(-dims))

@@ -18,6 +18,12 @@ from torch import Tensor
 from torch.fx.experimental.proxy_tensor import make_fx
 
 Compiled = Callable[..., Sequence[Tensor]]
+_recordings: list[object] = []
+
+
+def recording() -> bool:
+    """Whether the operations at hand are recorded for a graph: what is fastest there is not what is fastest alone."""
+    return bool(_recordings)
 
 
 class Uncompilable(Exception):
@@ -42,11 +48,20 @@ def compile_graph(
     try:
         with warnings.catch_warnings(), torch.no_grad():
             warnings.simplefilter("ignore")
-            graph = make_fx(function, tracing_mode="fake", _allow_non_fake_inputs=freeze)(*example)
-            return _inductor(graph, example, options)
+            return _inductor(_recorded(function, example, freeze), example, options)
     except Exception as error:
         reason = next((line for line in str(error).splitlines() if line.strip()), "")
         raise Uncompilable(f"{type(error).__name__}: {reason.strip()[:200]}") from error
+
+
+def _recorded(
+    function: Callable[..., Sequence[Tensor]], example: Sequence[Tensor], freeze: bool
+) -> torch.fx.GraphModule:
+    _recordings.append(function)
+    try:
+        return make_fx(function, tracing_mode="fake", _allow_non_fake_inputs=freeze)(*example)
+    finally:
+        _recordings.pop()
 
 
 def _inductor(graph: torch.fx.GraphModule, example: Sequence[Tensor], options: dict[str, Any]) -> Compiled:

@@ -1,7 +1,8 @@
 """In which numbers is computed: float64, float32, or float32 with the matrix products in bfloat16.
 
 With "bfloat16" only the operands and results of products (fully connected layers, convolutions, matrix products) are
-rounded, to 8 binary digits. Weights, sums, likelihoods, KL and the optimiser's state stay in float32.
+rounded, to 8 binary digits. Weights, sums, likelihoods, KL and the optimiser's state stay in float32. Between layers
+that follow one another a network may hand on what it has to round anyway: see :func:`narrowed`.
 """
 
 from __future__ import annotations
@@ -15,8 +16,10 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
+from reparam.engine.convolution import Widened, convolution
 from reparam.errors import InputError, nearest
 
+_Pair = int | tuple[int, int]
 PRECISIONS = ("auto", "float32", "bfloat16", "float64")
 
 
@@ -59,6 +62,28 @@ def products(precision: str) -> AbstractContextManager[Any]:
     return _Bfloat16Products() if precision == "bfloat16" else nullcontext()
 
 
+def narrowed(images: Tensor) -> Tensor:
+    """Images as convolutions hand them to each other: in bfloat16 where products are, else as they are.
+
+    For a network whose layers are nothing but convolutions and activations of each element: these round to bfloat16
+    either way, and spare two conversions and a change of layout for each layer. Its output is to be :func:`widened`.
+    """
+    if not _inside or images.dtype != torch.float32:
+        return images
+    return images.to(torch.bfloat16, memory_format=torch.channels_last)
+
+
+def widened(images: Tensor) -> Tensor:
+    """The reverse of :func:`narrowed`."""
+    if images.dtype != torch.bfloat16:
+        return images
+    wide: Tensor = Widened.apply(images)
+    return wide
+
+
+_inside: list[_Bfloat16Products] = []  # the blocks of products in bfloat16 that are open
+
+
 _PLAIN: set[Callable[..., Any]] = {
     torch.matmul,
     torch.mm,
@@ -76,7 +101,18 @@ _BIASED: dict[Callable[..., Any], int] = {  # where the channels of the result s
 
 
 class _Bfloat16Products(TorchFunctionMode):
-    """Rounds the operands of products in float32 to bfloat16, and widens the result; a bias is added in float32."""
+    """Rounds the operands of products in float32 to bfloat16, and widens the result; a bias is added in float32.
+
+    A convolution of what is in bfloat16 already gives bfloat16.
+    """
+
+    def __enter__(self) -> Any:
+        _inside.append(self)
+        return super().__enter__()
+
+    def __exit__(self, *error: Any) -> None:
+        _inside.remove(self)
+        super().__exit__(*error)
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
@@ -85,6 +121,8 @@ class _Bfloat16Products(TorchFunctionMode):
         kwargs = kwargs or {}
         if func in _PLAIN and not kwargs and all(t.dtype == torch.float32 for t in args):
             return func(*(t.bfloat16() for t in args)).float()
+        if func in _IMAGES and args[0].dim() == 4 and not any(isinstance(a, str) for a in (*args, *kwargs.values())):
+            return _IMAGES[func](*args, **kwargs)
         if func in _BIASED and args[0].dtype == torch.float32:
             return _biased(func, *args, **kwargs)
         return func(*args, **kwargs)
@@ -93,9 +131,35 @@ class _Bfloat16Products(TorchFunctionMode):
 def _biased(
     func: Callable[..., Any], x: Tensor, weight: Tensor, bias: Tensor | None = None, *more: Any, **named: Any
 ) -> Tensor:
-    if func is not F.linear and x.dim() == 4:  # the layout in which convolutions of bfloat16 are fast
-        x = x.contiguous(memory_format=torch.channels_last)
     out: Tensor = func(x.bfloat16(), weight.bfloat16(), None, *more, **named).float()
     if bias is None:
         return out
     return out + bias.reshape(-1, *(1,) * (-1 - _BIASED[func]))
+
+
+def _convolution(
+    x: Tensor, weight: Tensor, bias: Tensor | None = None, stride: _Pair = 1, padding: _Pair = 0,
+    dilation: _Pair = 1, groups: int = 1,
+) -> Tensor:  # fmt: skip
+    return _images(x, weight, bias, stride, padding, dilation, False, 0, groups)
+
+
+def _transposed_convolution(
+    x: Tensor, weight: Tensor, bias: Tensor | None = None, stride: _Pair = 1, padding: _Pair = 0,
+    output_padding: _Pair = 0, groups: int = 1, dilation: _Pair = 1,
+) -> Tensor:  # fmt: skip
+    return _images(x, weight, bias, stride, padding, dilation, True, output_padding, groups)
+
+
+def _images(x: Tensor, weight: Tensor, bias: Tensor | None, *form: Any) -> Tensor:
+    """The convolution of images in bfloat16; what came in float32 goes so, its bias added there."""
+    if x.dtype == torch.bfloat16:
+        return convolution(x, weight, bias, *form)
+    out = convolution(x.bfloat16(), weight, None, *form).float()
+    return out if bias is None else out + bias.reshape(-1, 1, 1)
+
+
+_IMAGES: dict[Callable[..., Any], Callable[..., Tensor]] = {
+    F.conv2d: _convolution,
+    F.conv_transpose2d: _transposed_convolution,
+}

@@ -103,7 +103,7 @@ class CountVAE(SafeState, Parameters):
         self.verbose = verbose
 
     def fit(self, X: Any, y: Any = None, *, obs: Mapping[str, Any] | None = None, **more: Any) -> CountVAE:
-        """Train; ``obs`` are columns by name where X is a matrix, ``more`` further options of ``rp.fit``, such as ``out``.
+        """Train; ``obs`` are columns by name where X is a matrix, ``more`` options of ``rp.fit``, such as ``out``.
 
         Raises:
             InputError: for data that are no counts, a cell without any, or a column, layer or option that is none.
@@ -133,15 +133,17 @@ class CountVAE(SafeState, Parameters):
 
     def transform(self, X: Any, *, obs: Mapping[str, Any] | None = None) -> np.ndarray:
         """The mean of q(z|x) of each cell, (cells, latent_dim)."""
-        return evaluate.encode(self.vae_, self._data(X, obs), self.random_state).numpy()
+        data = self._data(X, obs)
+        return evaluate.encode(self.vae_, data, self.random_state).numpy()
 
     def fit_transform(self, X: Any, y: Any = None, *, obs: Mapping[str, Any] | None = None) -> np.ndarray:
         """``fit``, then ``transform`` of the same counts."""
         return self.fit(X, obs=obs).transform(X, obs=obs)
 
     def log_likelihood(self, X: Any, k: int | None = None, *, obs: Mapping[str, Any] | None = None) -> Estimate:
-        """log p(counts | batch, size factor) in nats, importance-weighted with ``k`` samples, with all that is known."""
-        return evaluate.log_likelihood(self.vae_, self._data(X, obs), k or self.k, seed=self.random_state)
+        """log p(counts | batch, size factor) in nats, importance-weighted with ``k`` samples: see ``rp.evaluate``."""
+        data = self._data(X, obs)
+        return evaluate.log_likelihood(self.vae_, data, k or self.k, seed=self.random_state)
 
     def score_samples(self, X: Any, *, obs: Mapping[str, Any] | None = None) -> np.ndarray:
         """log p of each cell given its batch and size factor, (cells,), in nats; a lower bound in expectation."""
@@ -154,7 +156,7 @@ class CountVAE(SafeState, Parameters):
     def normalize(
         self, X: Any, *, given: Mapping[str, Any] | None = None, obs: Mapping[str, Any] | None = None
     ) -> np.ndarray:
-        """The expression that a usual library would show, (cells, genes): E[x|z] at the code of each cell, size factor 1.
+        """What a usual library would show, (cells, genes): E[x|z] at the code of each cell with the size factor 1.
 
         With ``given``, as if all cells were of this batch: {"donor": "a"}. The result is dense: give some cells at a
         time, or use :meth:`annotate` on a file.
@@ -170,7 +172,7 @@ class CountVAE(SafeState, Parameters):
     def annotate(
         self, X: Any, out: str | Path | None = None, *, layer: bool = True, given: Mapping[str, Any] | None = None
     ) -> Any:
-        """Write codes to obsm["X_reparam"] and, with ``layer``, expression (see :meth:`normalize`) to layers["reparam"].
+        """Write codes to obsm["X_reparam"] and, with ``layer``, what :meth:`normalize` gives to layers["reparam"].
 
         An AnnData object is changed in place and returned. Of an .h5ad file, ``out`` is the copy that has them, which
         may be the file itself: the layer is written some cells at a time.
@@ -197,7 +199,9 @@ class CountVAE(SafeState, Parameters):
         write_results(path, Path(out), {LATENTS: codes}, layers)
         return Path(out)
 
-    def sample(self, n: int = 1, *, given: Mapping[str, Any] | None = None, random_state: int | None = None) -> np.ndarray:
+    def sample(
+        self, n: int = 1, *, given: Mapping[str, Any] | None = None, random_state: int | None = None
+    ) -> np.ndarray:
         """Counts of n new cells of the usual size, (n, genes), of the batch in ``given`` where the model has one.
 
         Raises:
@@ -247,7 +251,7 @@ class CountVAE(SafeState, Parameters):
     def _source(self, X: Any, counting: Counting, obs: Mapping[str, Any] | None) -> Source:
         names = self._names()
         if isinstance(X, str | Path):
-            source = read(X, None, names, counting)
+            source = read(X, None, names, counting=counting)
             if source.counting is None:
                 raise InputError(f"{X} is no .h5ad file: give an array of its counts")
             return source
@@ -295,7 +299,7 @@ def require_genes(schema: Schema, genes: list[str]) -> None:
 def expression(
     vae: VAE, schema: Schema, data: Dataset, given: tuple[Tensor, ...] | None, seed: int
 ) -> Callable[[int, int], np.ndarray]:
-    """A function of (start, stop): E[x|z] of these cells at their codes with size factor 1, (stop - start, genes) float32.
+    """A function of (start, stop): E[x|z] of these cells at their codes, size factor 1, (stop - start, genes) float32.
 
     ``given`` are the contexts (1, ...) of all cells in place of their own.
     """

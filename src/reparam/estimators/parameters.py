@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import inspect
 import math
-from typing import Any, Self
+from typing import Any, TypeVar
 
 from reparam.errors import InputError, nearest
 
 _STEPS, _MOST_STEPS = 4000, 15_000  # of training, where the number of epochs is not given
+
+
+Own = TypeVar("Own", bound="Parameters")
 
 
 class Parameters:
@@ -18,7 +21,7 @@ class Parameters:
         """The parameters of the constructor."""
         return {name: getattr(self, name) for name in inspect.signature(type(self)).parameters}
 
-    def set_params(self, **params: Any) -> Self:
+    def set_params(self: Own, **params: Any) -> Own:
         """Replace parameters of the constructor.
 
         Raises:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from reparam.calls import Written
+from reparam.engine import narrowed, widened
 from reparam.errors import InputError
 from reparam.networks.perceptron import Gate, Residual, as_shape, check_norm, flattened
 from reparam.networks.perceptron import activation as make_activation
@@ -42,6 +43,7 @@ class _Convolutions(Written, nn.Module):
     """What both directions share: the layout of the image, the sizes between stages, and what a stage consists of."""
 
     written_as = "networks.conv"
+    layers: nn.Sequential
 
     def __init__(
         self,
@@ -86,6 +88,13 @@ class _Convolutions(Written, nn.Module):
                 f"the feature map has {height} x {width} positions: {size} numbers are no multiple of {height * width}"
             )
         return size // (height * width)
+
+    def through(self, images: Tensor) -> Tensor:
+        """The images after all stages, in the dtype in which they came."""
+        if self.norm or self.residual:  # whose sums are taken in full
+            out: Tensor = self.layers(images)
+            return out
+        return widened(self.layers(narrowed(images)))
 
     def activated(self, channels: int) -> list[nn.Module]:
         """What follows a layer of so many channels times ``widening``: norm, activation or gate, residual block."""
@@ -157,7 +166,7 @@ class ConvEncoder(_Convolutions):
         if c or self.context:
             numbers = flattened(x.new_empty(*lead, 0), lead, c, self.context).reshape(n, self.context, 1, 1)
             images = torch.cat([images, numbers.expand(-1, -1, *_hw(self))], 1)
-        features = self.layers(images)
+        features = self.through(images)
         out: Tensor = self.last(features.flatten(1)) if self.dense else self.last(features).movedim(1, -1)
         return out.reshape(*lead, -1)
 
@@ -222,7 +231,7 @@ class ConvDecoder(_Convolutions):
             maps = codes.reshape(codes.shape[0], *self.inner[1:], -1).movedim(-1, 1)
             constant = numbers[..., None, None].expand(-1, -1, *self.inner[1:])
             first = self.first(torch.cat([maps, constant], 1))
-        images: Tensor = self.layers(first.reshape(codes.shape[0], -1, *self.inner[1:]))
+        images = self.through(first.reshape(codes.shape[0], -1, *self.inner[1:]))
         images = images.reshape(images.shape[0], *self.prefix, self.colours, *_hw(self))
         images = images.movedim(-3, -1) if self.channels_last else images
         return images.reshape(*lead, *self.prefix, *self.shape)

@@ -237,7 +237,7 @@ class Log1p(Written, nn.Module):
 
 
 class WithoutLast(Written, nn.Module):
-    """Another network without the last context, which is for the likelihood alone: an exposure."""
+    """Another network without the last context, which is for other parts: an exposure, a label."""
 
     def __init__(self, net: nn.Module) -> None:
         super().__init__()

@@ -116,10 +116,8 @@ def kl_per_dimension(draw: Draw) -> Float[Tensor, "b d"]:
         InputError: unless q and p are both independent over dimensions, with a closed form of their KL.
     """
     q, p, z = draw.q, draw.p, draw.z
-    if isinstance(q, Discrete) and type(q) is type(p):
-        return q.kl_each(p).expand(z.shape[1], -1)
     layers = (layers_of(q, p, z) or []) if one_way(q, p) else [(q, p, z)]
-    found = [_elementwise(*layer) for layer in layers]
+    found = [_elementwise(*layer, draw) for layer in layers]
     terms = [t for t in found if t is not None]
     if terms and len(terms) == len(found):
         return torch.cat(terms, -1)
@@ -129,12 +127,17 @@ def kl_per_dimension(draw: Draw) -> Float[Tensor, "b d"]:
     )
 
 
-def _elementwise(q: Distribution, p: Distribution, z: Tensor) -> Tensor | None:
+def _elementwise(q: Distribution, p: Distribution, z: Tensor, draw: Draw) -> Tensor | None:
     """KL(q_j || p_j) of each dimension, (B, D), in nats, the mean over samples; None where no closed form is known."""
+    if isinstance(q, Discrete) and type(q) is type(p):
+        return q.kl_each(p).expand(z.shape[1], -1)
     if not (isinstance(q, Independent) and isinstance(p, Independent)):
         return None
     try:
         kl = kl_divergence(q.base_dist, p.base_dist)
     except NotImplementedError:
         return None
-    return (kl.mean(0) if kl.dim() == z.dim() else kl).expand(z.shape[1:])
+    if kl.dim() < z.dim():
+        return kl.expand(z.shape[1:])
+    shares = draw.shares
+    return kl.mean(0) if shares is None else (shares.unsqueeze(-1) * kl).sum(0)

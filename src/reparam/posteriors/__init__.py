@@ -3,8 +3,8 @@
 A net's output passes through bounded links, so that densities and gradients stay finite however far it is thrown.
 """
 
-from reparam.posteriors.base import Posterior
-from reparam.posteriors.discrete import Bernoulli, Categorical
+from reparam.posteriors.base import OfFeatures, Posterior
+from reparam.posteriors.discrete import Bernoulli, Categorical, Label
 from reparam.posteriors.flow import Flow
 from reparam.posteriors.gaussian import DiagonalGaussian, FullGaussian, LowRankGaussian
 from reparam.posteriors.hierarchical import BottomUp, Ladder, TopDown
@@ -25,10 +25,12 @@ __all__ = [
     "Flow",
     "FullGaussian",
     "Gamma",
+    "Label",
     "Ladder",
     "Laplace",
     "LogisticNormal",
     "LowRankGaussian",
+    "OfFeatures",
     "Point",
     "Posterior",
     "TopDown",

@@ -30,6 +30,22 @@ class Posterior(Conditional):
         return self.read(self.net(x, *c))
 
 
+class OfFeatures(Conditional):
+    """``posterior`` of what a network makes of the datum: q(z | net(x), c). Layers of it share one pass of the network.
+
+    Shapes: net maps x (B, *event) to features (B, F), and reads no contexts; those go to the posterior.
+    """
+
+    def __init__(self, net: nn.Module, posterior: nn.Module) -> None:
+        super().__init__()
+        self.net, self.posterior = net, posterior
+
+    def forward(self, x: Tensor, *c: Tensor) -> Distribution:
+        """Batch (B,), event (D,)."""
+        q: Distribution = self.posterior(self.net(x), *c)
+        return q
+
+
 def halves(out: Tensor, name: str, first: str, second: str) -> tuple[Tensor, Tensor]:
     """The two halves of the last dimension: two parameters for each dimension.
 

@@ -6,7 +6,7 @@ from typing import Literal
 
 from torch import Tensor, nn
 
-from reparam.distributions import Bits, Codes, OneHots, bounded_logits, list_values, relax
+from reparam.distributions import Bits, Codes, Known, OneHots, bounded_logits, known_label, list_values, relax
 from reparam.distributions.discrete import Drawing
 from reparam.errors import InputError, nearest
 from reparam.posteriors.base import Posterior
@@ -136,3 +136,38 @@ class Bernoulli(_Discrete):
         """Batch (B,), event (D,)."""
         self.listable(2 ** out.shape[-1])
         return Bits(bounded_logits(out), self.drawing())
+
+
+class Label(Posterior):
+    """q(y|x) of one of ``classes`` classes, a one-hot vector, or the class itself for those rows where it is known.
+
+    The last context is the label: one-hot, or zeros for a row without; a call without contexts has none. All classes
+    are listed with their probabilities, so that expectations over y and their gradients are exact. With
+    :class:`reparam.priors.Label`, which knows the same rows, every bound is one on log p(x|y) where y is known and
+    on log p(x) where it is not (Kingma et al. 2014, eqs. 6 and 7, less log p(y), which is constant).
+
+    Shapes: net maps x (B, *event) and the contexts before the last to (B, classes) logits; the label is (B, classes).
+
+    Raises:
+        InputError: for fewer than 2 classes, or more than 1024; when called, for another number of outputs, or labels
+            of another shape or with other values.
+    """
+
+    def __init__(self, net: nn.Module, classes: int) -> None:
+        super().__init__(net)
+        if Codes(1, classes).count > MOST_VALUES:
+            raise InputError(f"classes are listed for each datum, up to {MOST_VALUES}; these are {classes}")
+        self.classes = classes
+
+    def read(self, out: Tensor) -> OneHots:
+        """Batch (B,), event (classes,): of rows without a label."""
+        if out.shape[-1] != self.classes:
+            raise InputError(
+                f"Label needs {self.classes} outputs, a logit for each class; its net gives {out.shape[-1]}"
+            )
+        return OneHots(bounded_logits(out.unsqueeze(-2), centred=True), list_values)
+
+    def forward(self, x: Tensor, *c: Tensor) -> OneHots:
+        """Batch (B,), event (classes,)."""
+        free = self.read(self.net(x, *c[:-1]))
+        return Known(free, known_label(c[-1], self.classes)) if c else free

@@ -2,7 +2,7 @@
 
 from reparam.priors.codes import Codes
 from reparam.priors.conditional import ConditionalGaussian
-from reparam.priors.discrete import Autoregressive, Bernoulli, Categorical
+from reparam.priors.discrete import Autoregressive, Bernoulli, Categorical, Label
 from reparam.priors.families import Dirichlet, Gamma, SphereUniform
 from reparam.priors.flow import Flow
 from reparam.priors.gaussian import Gaussian, StandardNormal
@@ -20,6 +20,7 @@ __all__ = [
     "Flow",
     "Gamma",
     "Gaussian",
+    "Label",
     "Mixture",
     "SphereUniform",
     "StandardNormal",

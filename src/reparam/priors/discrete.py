@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from reparam.conditional import Conditional
-from reparam.distributions import Bits, Codes, OneHots, Ordered, bounded_logits
+from reparam.distributions import Bits, Codes, Known, OneHots, Ordered, bounded_logits, known_label
 from reparam.networks.masked import Masked
 from reparam.priors.contexts import joined
 from reparam.priors.gaussian import latent_dim
@@ -45,6 +45,30 @@ class Categorical(_Independent):
     def forward(self, *given: Tensor) -> OneHots:
         """Batch (), event (groups * classes,)."""
         return OneHots(bounded_logits(self.logits, centred=True))
+
+
+class Label(Conditional):
+    """p(y) of one of ``classes`` classes, a one-hot vector: uniform, or the class itself for rows where it is known.
+
+    The last context is the label, as :class:`reparam.posteriors.Label` has it; a call without contexts has none.
+
+    Raises:
+        InputError: for fewer than 2 classes; when called, for labels of another shape or with other values.
+    """
+
+    zero: Tensor
+
+    def __init__(self, classes: int) -> None:
+        super().__init__()
+        self.classes = Codes(1, classes).size
+        self.register_buffer("zero", torch.zeros(1, classes), persistent=False)
+
+    def forward(self, *c: Tensor) -> OneHots:
+        """Batch () without contexts, else (B,); event (classes,)."""
+        if not c:
+            return OneHots(self.zero)
+        seen = known_label(c[-1], self.classes)
+        return Known(OneHots(self.zero.expand(*seen.shape[:-1], 1, -1)), seen)
 
 
 class Bernoulli(_Independent):

@@ -23,7 +23,7 @@ from reparam.recipes.choices import (
 )
 from reparam.recipes.codes import OPTIONS, POSTERIORS, PRIORS, Latent, draw_rows, latent_options
 from reparam.recipes.columns import by_column
-from reparam.recipes.conditional import cvae, invariant_vae
+from reparam.recipes.conditional import cvae, invariant_vae, m2
 from reparam.recipes.families import LIKELIHOODS, LOGARITHMIC, STANDARDIZED, Family
 from reparam.recipes.hierarchies import hierarchy, ladder_vae
 from reparam.recipes.latents import flow_prior_vae, iaf_vae, mixture_vae, nb_vae, svae, vamp_vae
@@ -53,13 +53,15 @@ from reparam.recipes.training import denoising_ae, denoising_vae, factor_vae, wa
 _ALL: tuple[Callable[..., Recipe], ...] = (
     beta_vae, annealed_vae, free_nats_vae, capacity_vae, iwae, miwae, piwae, ciwae, renyi_vae, reweighted_wake_sleep,
     wake_sleep, beta_tc_vae, factor_vae, dip_vae, info_vae, wae, rae, denoising_vae, denoising_ae, cvae, invariant_vae,
-    vq_vae, fsq_vae, ladder_vae, vamp_vae, flow_prior_vae, mixture_vae, iaf_vae, svae, nb_vae,
+    m2, vq_vae, fsq_vae, ladder_vae, vamp_vae, flow_prior_vae, mixture_vae, iaf_vae, svae, nb_vae,
 )  # fmt: skip
 RECIPES = {recipe.__name__: recipe for recipe in _ALL}
+LABELLED = ("m2",)  # their context is a label, which rows may lack
 
 __all__ = [
     "CHOICES",
     "DISPERSED",
+    "LABELLED",
     "LIKELIHOODS",
     "LOGARITHMIC",
     "NETWORKS",
@@ -97,6 +99,7 @@ __all__ = [
     "iwae",
     "ladder_vae",
     "latent_options",
+    "m2",
     "miwae",
     "mixture_vae",
     "nb_vae",

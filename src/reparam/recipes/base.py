@@ -44,7 +44,10 @@ def vae(
     transforms: int | None = None,
     flow_kind: str | None = None,
     pseudo_inputs: int | Tensor | None = None,
+    pseudo_contexts: Sequence[Tensor] = (),
     concentration: float | None = None,
+    latent_classes: int | None = None,
+    gradient: str | None = None,
     context: int = 0,
     residual: bool = False,
     gated: bool = False,
@@ -68,10 +71,14 @@ def vae(
     of ``networks.mlp`` and ``networks.conv``; the network "resnet" is conv with residual stages.
 
     ``posterior`` and ``prior`` are names of ``POSTERIORS`` and ``PRIORS``; the prior is that of the posterior unless
-    given: N(0, I), or "sphere_uniform" for "vmf", "gamma" for itself, "dirichlet" for shares. ``rank`` is that of
+    given: N(0, I), or "sphere_uniform" for "vmf", "dirichlet" for shares; "gamma", "categorical"
+    and "bernoulli" have their own. ``rank`` is that of
     "lowrank"; ``transforms`` and ``flow_kind`` ("affine" or "spline") those of flows; ``components`` also the number
     of a "mixture" prior; ``concentration`` that of "dirichlet" and "gamma". ``pseudo_inputs`` of "vamp" are rows of the
-    data (see ``draw_rows``), or a number of fresh ones.
+    data (see ``draw_rows``), or a number of fresh ones; of a model with contexts ``pseudo_contexts`` are theirs.
+    "categorical" latents are one-hot vectors of ``latent_classes`` numbers each, all ``latent_dim`` of them unless
+    given; ``gradient`` is that of discrete posteriors: "gumbel" unless given, "score" or "enumerate". Their priors are
+    uniform, or "autoregressive".
 
     ``mean``, the mean datum, starts the decoder's output there, which spares the first part of training. ``loc`` and
     ``spread`` standardise real data inside the model: its scores and samples stay in the data's own units.
@@ -87,7 +94,8 @@ def vae(
     hidden = as_shape(hidden, "hidden sizes") if hidden else ()
     given = {
         "rank": rank, "transforms": transforms, "flow_kind": flow_kind, "components": components,
-        "pseudo_inputs": pseudo_inputs, "concentration": concentration,
+        "pseudo_inputs": pseudo_inputs, "concentration": concentration, "latent_classes": latent_classes,
+        "gradient": gradient,
     }  # fmt: skip
     taken = ("components",) if likelihood in MIXTURES else ()
     if isinstance(posterior, Latent):
@@ -98,11 +106,13 @@ def vae(
     else:
         prior, latents = latent_options(posterior, prior, given, taken)
         if prior == "vamp":
-            if context:
+            if context != sum(c[0].numel() for c in pseudo_contexts):
                 raise InputError(
-                    "pseudo-inputs of a model with contexts have their own: build priors.VampPrior with contexts=..."
+                    f"pseudo-inputs of a model with contexts of {context} numbers have their own: give "
+                    "pseudo_contexts, those of the rows that the pseudo-inputs are"
                 )
-            latents = {**latents, **_pseudo_inputs(latents["pseudo_inputs"], shape, likelihood, loc, spread)}
+            started = _pseudo_inputs(latents["pseudo_inputs"], shape, likelihood, loc, spread)
+            latents = {**latents, **started, "pseudo_contexts": pseudo_contexts}
         latent = named(posterior, prior, latent_dim, latents)
     needed = NEEDED.get(likelihood)
     options = {

@@ -19,6 +19,7 @@ from reparam.recipes.papers import CHOICES
 
 OBJECTIVES = ("elbo", "iwae", "reconstruction")
 SCALED = (*STANDARDIZED, "log_normal", "discretized_logistic")
+TOTALLED = ("binomial", "multinomial")
 DISPERSED = ("negative_binomial", "zero_inflated_negative_binomial")
 _ELEMENTS = 1 << 24  # looked at together
 _K = {"iwae": 5}  # samples, where an objective wants more than one
@@ -80,13 +81,20 @@ def data_options(
     scale: float | str = "auto",
     dispersion: float | str = "auto",
     dtype: torch.dtype = torch.float32,
+    total: int | None = None,
 ) -> dict[str, Any]:
     """What ``vae`` takes from the data: where the decoder starts, units, and the number of classes or levels.
 
     ``scale`` and ``dispersion`` at "auto" are learned: one for each column of a table, one for all elements of an
-    image. A scale that is a number is in the data's units. Tensors are of the
+    image. A scale that is a number is in the data's units. ``total``, the trials of
+    the binomial, is the largest count unless given; that of the multinomial is each row's own. Tensors are of the
     model's ``dtype``.
+
+    Raises:
+        InputError: for a total where the likelihood has none.
     """
+    if total is not None and likelihood not in TOTALLED:
+        raise InputError(f"total is of {' and '.join(TOTALLED)}: the likelihood {likelihood} has none")
     auto = "elementwise" if len(data.event_shape) == 1 else "shared"
     options: dict[str, Any] = {}
     if likelihood in SCALED:
@@ -97,6 +105,8 @@ def data_options(
         options["classes"] = max(2, int(data.x.max()) + 1)
     if likelihood.startswith("discretized_logistic") and data.pixel_max:
         options["levels"] = round(data.pixel_max) + 1
+    if likelihood in TOTALLED:
+        options["total"] = max(1, int(data.x.max())) if total is None and likelihood == "binomial" else total
     if likelihood in DISPERSED:
         options["dispersion"] = auto if dispersion == "auto" else dispersion
     return options | {"mean": mean_of(data.x, dtype) / (data.pixel_max or 1.0)}

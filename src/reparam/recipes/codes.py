@@ -48,12 +48,28 @@ class Latent(NamedTuple):
 
 OPTIONS: dict[str, Any] = {
     "rank": 2, "transforms": 2, "flow_kind": "affine", "components": 10, "pseudo_inputs": 500, "concentration": 1.0,
+    "latent_classes": None, "gradient": "gumbel",
 }  # fmt: skip
 _FLOW = ("transforms", "flow_kind")
 
 
 def _plain(cls: Callable[[nn.Module], posteriors.Posterior]) -> Callable[[nn.Module, Options], posteriors.Posterior]:
     return lambda net, o: cls(net)
+
+
+def _groups(o: Options) -> tuple[int, int]:
+    """How many one-hot vectors of how many classes a latent of ``dim`` numbers is: one, unless the classes are given.
+
+    Raises:
+        InputError: for numbers that do not divide.
+    """
+    classes = o["dim"] if o["latent_classes"] is None else o["latent_classes"]
+    if classes < 2 or o["dim"] % classes:
+        raise InputError(
+            f"a categorical latent of {o['dim']} numbers is made of one-hot vectors of latent_classes numbers, at "
+            f"least 2, and {classes} does not divide it: choose a multiple as latent_dim"
+        )
+    return o["dim"] // classes, classes
 
 
 POSTERIORS: dict[str, Code] = {
@@ -74,16 +90,42 @@ POSTERIORS: dict[str, Code] = {
     "dirichlet": Code(_plain(posteriors.Dirichlet), lambda o: o["dim"], "dirichlet", least=2),
     "gamma": Code(_plain(posteriors.Gamma), lambda o: 2 * o["dim"], "gamma"),
     "vmf": Code(_plain(posteriors.VonMisesFisher), lambda o: o["dim"] + 1, "sphere_uniform", least=2),
+    "categorical": Code(
+        lambda net, o: posteriors.Categorical(net, *_groups(o), gradient=o["gradient"]),
+        lambda o: o["dim"],
+        "categorical",
+        takes=("latent_classes", "gradient"),
+        least=2,
+    ),
+    "bernoulli": Code(
+        lambda net, o: posteriors.Bernoulli(net, gradient=o["gradient"]),
+        lambda o: o["dim"],
+        "bernoulli",
+        takes=("gradient",),
+    ),
     "point": Code(_plain(posteriors.Point), lambda o: o["dim"]),
 }
+
+
+def _autoregressive(q: Conditional, o: Options) -> Conditional:
+    """Over the bits or the one-hot vectors of the posterior."""
+    return priors.Autoregressive(*(_groups(o) if isinstance(q, posteriors.Categorical) else (o["dim"],)))
+
+
 PRIORS: dict[str, PriorCode] = {
     "standard_normal": PriorCode(lambda q, o: priors.StandardNormal(o["dim"])),
     "mixture": PriorCode(lambda q, o: priors.Mixture(o["dim"], o["components"]), ("components",)),
-    "vamp": PriorCode(lambda q, o: priors.VampPrior(q, o["pseudo_inputs"], bounds=o["bounds"]), ("pseudo_inputs",)),
+    "vamp": PriorCode(
+        lambda q, o: priors.VampPrior(q, o["pseudo_inputs"], None, o["bounds"], o["pseudo_contexts"]),
+        ("pseudo_inputs",),
+    ),
     "flow": PriorCode(lambda q, o: priors.Flow(o["dim"], o["transforms"], kind=o["flow_kind"]), _FLOW),
     "dirichlet": PriorCode(lambda q, o: priors.Dirichlet(o["dim"], o["concentration"]), ("concentration",)),
     "gamma": PriorCode(lambda q, o: priors.Gamma(o["dim"], o["concentration"]), ("concentration",)),
     "sphere_uniform": PriorCode(lambda q, o: priors.SphereUniform(o["dim"])),
+    "categorical": PriorCode(lambda q, o: priors.Categorical(*_groups(o)), ("latent_classes",)),
+    "bernoulli": PriorCode(lambda q, o: priors.Bernoulli(o["dim"])),
+    "autoregressive": PriorCode(_autoregressive, ("latent_classes",)),
 }
 
 
@@ -144,6 +186,17 @@ def pair(posterior: str, prior: str, encoder: nn.Module, options: Options) -> tu
     except InputError as error:
         raise InputError(f"the posterior {posterior} and the prior {prior} do not go together: {error}") from None
     return q, p
+
+
+def without_latents(what: str, options: dict[str, Any]) -> dict[str, Any]:
+    """The options without posterior and prior, which ``what`` brings itself; the usual names may be given.
+
+    Raises:
+        InputError: for other names.
+    """
+    if options.get("posterior", "diagonal") != "diagonal" or options.get("prior") not in (None, "standard_normal"):
+        raise InputError(f"{what} has a prior and a posterior of its own, of diagonal Gaussians: leave them out")
+    return {name: value for name, value in options.items() if name not in ("posterior", "prior")}
 
 
 def draw_rows(x: Tensor, count: int, seed: int = 0) -> Tensor:

@@ -14,13 +14,12 @@ from reparam.errors import InputError, nearest
 from reparam.networks.perceptron import as_shape
 from reparam.objectives import ELBO
 from reparam.recipes.base import vae
-from reparam.recipes.codes import Latent
+from reparam.recipes.codes import Latent, without_latents
 from reparam.recipes.recipe import Recipe, Shape
 from reparam.schedules import Linear
 from reparam.vae import VAE
 
 INFERENCE = ("ladder", "bottom_up")
-_OWN = (("diagonal", None), ("diagonal", "standard_normal"))
 _LOG_VARIANCE = -2.0  # of fresh messages: they outweigh the fresh prior, else layers are lost before they are learned
 
 
@@ -48,8 +47,7 @@ def hierarchy(
     """
     if inference not in INFERENCE:
         raise InputError(f"unknown inference {inference!r}: {nearest(inference, INFERENCE)}")
-    if (options.pop("posterior", "diagonal"), options.pop("prior", None)) not in _OWN:
-        raise InputError("a hierarchy has a prior and a posterior of its own, of diagonal Gaussians: leave them out")
+    options = without_latents("a hierarchy", options)
     sizes, activation = as_shape(sizes, "sizes of the layers"), options.get("activation", "relu")
 
     def net(inputs: int, outputs: int) -> nn.Module:

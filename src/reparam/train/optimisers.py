@@ -9,6 +9,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
+from reparam.engine import recording
 from reparam.errors import InputError, nearest
 from reparam.train.auxiliary import load_optimizer, optimizer_tensors
 
@@ -134,7 +135,9 @@ class Adam:
 
 def common_norm(gradients: Sequence[Tensor]) -> Tensor:
     """The Euclidean norm of all gradients together."""
-    return torch.stack([g.norm() for g in gradients]).norm()
+    if recording():
+        return torch.stack([g.norm() for g in gradients]).norm()
+    return torch.stack([torch.dot(g, g) for g in (g.flatten() for g in gradients)]).sum().sqrt()
 
 
 def clip_by_norm(gradients: Sequence[Tensor], norm: Tensor, most: float) -> list[Tensor]:

@@ -14,7 +14,7 @@ from reparam.objectives.penalties.batch import (
     decompose,
     log_stratified_weights,
 )
-from reparam.objectives.penalties.codes import CodebookDistance, Commitment
+from reparam.objectives.penalties.codes import Classification, CodebookDistance, Commitment
 from reparam.objectives.penalties.decoder import DecoderSlope, DecoderWeights, SquaredNorm
 from reparam.objectives.penalties.density_ratio import DensityRatio
 
@@ -22,6 +22,7 @@ __all__ = [
     "DIP",
     "HSIC",
     "MMD",
+    "Classification",
     "CodebookDistance",
     "Commitment",
     "DecoderSlope",
