@@ -58,7 +58,8 @@ def close(found: Tensor, wanted: Tensor) -> None:
 @pytest.mark.parametrize("options", [{}, {"gated": True}, {"norm": "group", "residual": True}], ids=str)
 def test_what_is_handed_on_narrow_costs_no_accuracy(options, monkeypatch):
     """Errors, against float32, of outputs and gradients over 20 networks: at most a tenth above those of layers that
-    widen what they give, or for gates, which round a factor more, a half; where sums are taken between layers, nothing is handed on, and the bits are the same."""
+    widen what they give, or for gates, which round a factor more, a half. Where sums are taken between layers,
+    nothing is handed on, and the bits are the same."""
     errors = {True: [], False: []}
     for seed in range(20):
         torch.manual_seed(seed)
