@@ -9,7 +9,6 @@ from torch import Tensor, nn
 
 from reparam import networks
 from reparam.engine import has_bfloat16, narrowed, products, widened
-from reparam.numerics import scale_from_log, soft_clip
 
 narrow_only = pytest.mark.skipif(not has_bfloat16(torch.device("cpu")), reason="no products of bfloat16")
 UNIT = 2.0**-8  # the largest relative error of a rounding to bfloat16
@@ -109,21 +108,6 @@ def test_nothing_is_narrowed_outside_or_in_other_precisions():
         assert narrowed(x).dtype == torch.bfloat16
         assert narrowed(x.double()).dtype == torch.float64
     assert narrowed(x) is x
-
-
-def test_a_scale_is_the_same_whether_the_extremes_were_looked_at_or_not():
-    """Within the limits by one exponential, beyond by the soft clip: values, first and second derivatives."""
-    inside = torch.linspace(-13, 13, 50, dtype=torch.float64, requires_grad=True)
-    beyond = torch.cat([inside.detach(), torch.tensor([-40.0, 25.0], dtype=torch.float64)]).requires_grad_()
-    for x in (inside, beyond):
-        wanted = soft_clip(x, torch.tensor(1e6).double().log().item(), torch.tensor(10.0).double().log().item()).exp()
-        found = scale_from_log(x)
-        torch.testing.assert_close(found, wanted, rtol=1e-6, atol=0)
-        first = [torch.autograd.grad(v.sum(), x, create_graph=True)[0] for v in (found, wanted)]
-        torch.testing.assert_close(*first, rtol=1e-6, atol=0)
-        torch.testing.assert_close(*(torch.autograd.grad(f.sum(), x)[0] for f in first), rtol=1e-5, atol=1e-12)
-    assert bool(scale_from_log(torch.tensor([float("nan"), 0.0])).isnan()[0])
-    assert scale_from_log(torch.empty(0, 3)).shape == (0, 3)
 
 
 def test_the_bernoulli_density_is_one_for_graphs_and_alone():

@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 from torch.autograd import Function
 
-from reparam.engine import recording
 from reparam.shapes import Float
 
 
@@ -37,25 +36,12 @@ def soft_clip(x: Tensor, limit: float, margin: float) -> Tensor:
 _LOG_SCALE_LIMIT, _LOG_SCALE_MARGIN = math.log(1e6), math.log(10.0)
 
 
-def _within(x: Tensor, limit: float) -> bool:
-    if not x.numel():
-        return True
-    low, high = x.aminmax()
-    return -limit <= float(low) and float(high) <= limit  # false for NaN
-
-
 class _ScaleFromLog(Function):
     """exp of ``soft_clip`` as one operation."""
 
     @staticmethod
     def forward(ctx: Any, log_scale: Tensor) -> Tensor:
         """The scale."""
-        # alone, one look at the extremes is cheaper than six operations; a graph cannot look, nor a device wait
-        ctx.plain = not recording() and log_scale.device.type == "cpu" and _within(log_scale, _LOG_SCALE_LIMIT)
-        if ctx.plain:
-            scale = log_scale.exp()
-            ctx.save_for_backward(log_scale, scale)
-            return scale
         scale = soft_clip(log_scale, _LOG_SCALE_LIMIT, _LOG_SCALE_MARGIN).exp_()
         ctx.save_for_backward(log_scale, scale)
         return scale
@@ -64,8 +50,6 @@ class _ScaleFromLog(Function):
     def backward(ctx: Any, *grads: Tensor) -> Tensor:
         """The slope of the clip is 1 / (1 + excess / margin)²; differentiable itself."""
         log_scale, scale = ctx.saved_tensors
-        if ctx.plain and not torch.is_grad_enabled():
-            return grads[0] * scale
         beyond = torch.relu(log_scale.abs() - _LOG_SCALE_LIMIT) / _LOG_SCALE_MARGIN
         return grads[0] * scale / (1 + beyond).square()
 
