@@ -252,9 +252,12 @@ def test_pairs_that_live_in_different_places_are_refused(q, p):
     x = torch.ones(4, 4)
     for prior in OVER[p]:
         posterior = make(rp.networks.mlp(4, outputs, (3,)))
-        vae = vae_of(posterior, prior(posterior))
-        for call in (lambda vae=vae: vae(x), lambda vae=vae: rp.fit(vae, x, epochs=1, progress=False)):
-            refused(call, "the posterior gives", "the prior expects", "Categorical", "StandardNormal")
+        for use in (lambda vae: vae(x), lambda vae: rp.fit(vae, x, epochs=1, progress=False)):
+            # when they are put together, or for bits, whose number a net decides, when they are used
+            refused(
+                lambda use=use, q=posterior, p=prior(posterior): use(vae_of(q, p)),
+                "the posterior gives", "the prior expects", "Categorical", "StandardNormal",
+            )  # fmt: skip
 
 
 @pytest.mark.parametrize("row", [r for n, r in POSTERIORS.items() if "straight" not in n])

@@ -106,9 +106,7 @@ def test_estimates_of_every_pair_belong_to_the_row(q, p):
 
 @pytest.mark.parametrize(("q", "p"), NONSENSE)
 def test_pairs_that_live_in_different_places_are_refused(q, p):
-    vae = build(q, p)
-    for call in (lambda: vae(X), lambda: rp.fit(vae, X, epochs=1, progress=False)):
-        refused(call, "the posterior gives", "the prior expects", kinds=(InputError,))
+    refused(lambda: build(q, p), "the posterior gives", "the prior expects", kinds=(InputError,))
 
 
 def test_how_many_pairs_there_are():
@@ -159,7 +157,11 @@ def with_sense() -> tuple[set[Combination], int]:
     torch.manual_seed(0)
     x, found, refusals = data_of("Gaussian"), set(), 0
     for q, p in product(AXES["posterior"], AXES["prior"]):
-        vae = model_of("Gaussian", q, p)
+        try:
+            vae = model_of("Gaussian", q, p)
+        except InputError:
+            refusals += len(AXES["objective"])
+            continue
         if vae.posterior(x).event_shape != vae.prior().event_shape:
             continue  # rows of two and of three dimensions
         for o, objective in AXES["objective"].items():

@@ -520,8 +520,8 @@ def test_what_makes_no_sense_is_refused_by_name():
     row = POSTERIORS["VectorQuantized"]
     vector, decoder, x = row.wrap(nn.Linear(3, OUT)), rp.likelihoods.Bernoulli(nn.Linear(OUT, 3)), bits()
     normal, p = posteriors.DiagonalGaussian(nn.Linear(3, 2 * OUT)), priors.StandardNormal(OUT)
-    for vae in (rp.VAE(p, decoder, vector), rp.VAE(priors.Codes(vector), decoder, normal)):
-        refused(lambda v=vae: v(x), "the posterior gives", "the prior expects", "VectorQuantized with Codes")
+    for made in (lambda: rp.VAE(p, decoder, vector), lambda: rp.VAE(priors.Codes(vector), decoder, normal)):
+        refused(lambda m=made: m()(x), "the posterior gives", "the prior expects", "VectorQuantized with Codes")
     refused(lambda: priors.Codes(normal), "DiagonalGaussian has none")
     refused(lambda: priors.Codes(vector, "unifrom"), "did you mean 'uniform'")
     refused(priors.VampPrior(vector, 3, (3,)), "all mass on one point")

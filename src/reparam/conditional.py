@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any
 
 from torch import Tensor, nn
-from torch.distributions import Distribution
+from torch.distributions import Distribution, constraints
 
 from reparam.calls import Written
 from reparam.distributions import Hierarchical
@@ -30,10 +30,13 @@ class Conditional(Written, nn.Module, ABC):
     ``*c`` are contexts; "unconditional" means that there are none of them. ``repr`` is the call that makes it.
 
     Attributes may be schedules, such as a temperature: ``progress`` is the moment of the run (0 to 1) at which
-    to read them. Training moves it; at all other times it is the end of the run.
+    to read them. Training moves it; at all other times it is the end of the run. ``support`` is a constraint for each
+    element of z, or None: by it a model refuses a posterior and a prior of different places when it is built.
     """
 
     progress: float = 1.0
+    # where all draws live, of a posterior that can tell before it has seen a datum
+    support: constraints.Constraint | None = None
 
     @abstractmethod
     def forward(self, *args: Any, **kwargs: Any) -> Distribution:

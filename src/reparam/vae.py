@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.distributions import Distribution, constraints, kl_divergence
 
 from reparam.distributions import (
+    Codes,
     Codewords,
     Delta,
     Hierarchical,
@@ -166,6 +167,10 @@ class VAE(nn.Module):
 
     Each part is a :class:`Conditional`, or any module that returns a ``torch.distributions.Distribution`` with the
     shapes that Conditional names.
+
+    Raises:
+        TypeError: for a part that is no module.
+        InputError: for a posterior and a prior that live in different places, as far as they can tell without data.
     """
 
     def __init__(self, prior: nn.Module, likelihood: nn.Module, posterior: nn.Module) -> None:
@@ -177,6 +182,7 @@ class VAE(nn.Module):
                     f"reparam.{'priors.StandardNormal' if role == 'prior' else role + 's'}; got {type(part).__name__}"
                 )
         self.prior, self.likelihood, self.posterior = prior, likelihood, posterior
+        _check_places(posterior, prior)
         self.register_state_dict_post_hook(_once)
         self.register_load_state_dict_pre_hook(_everywhere)
 
@@ -354,10 +360,28 @@ _PLACES: tuple[tuple[str, tuple[constraints.Constraint, ...]], ...] = (
 
 
 def _place(d: Distribution) -> str | None:
-    if (codes := codes_of(d)) is not None:
-        return str(codes)
-    support = element_support(d)
+    codes = codes_of(d)
+    return _name_of(element_support(d)) if codes is None else str(codes)
+
+
+def _name_of(support: constraints.Constraint | None) -> str | None:
+    if isinstance(support, Codes):
+        return str(support)
     return next((name for name, supports in _PLACES if any(support is s for s in supports)), None)
+
+
+@torch.no_grad()
+def _check_places(posterior: nn.Module, prior: nn.Module) -> None:
+    """Refuse parts of different places when they are put together; one that needs data or contexts is seen later."""
+    here = _name_of(getattr(posterior, "support", None))
+    if here is None or posterior in prior.modules():  # a prior that is made of the posterior lives where that does
+        return
+    try:
+        p = prior()
+    except Exception:  # noqa: BLE001 (it needs contexts, or is not ready: the first draw will tell)
+        return
+    if isinstance(p, Distribution):
+        _refuse_places(here, _place(p))
 
 
 def _any_latent(p: Distribution, like: Tensor) -> Tensor:
@@ -371,12 +395,7 @@ def _any_latent(p: Distribution, like: Tensor) -> Tensor:
     return like.new_full((1, size), level.get(str(_place(p)), 0.0))
 
 
-def check_latent(q: Distribution, p: Distribution) -> None:
-    """Raise InputError where posterior and prior are known to live in different places: their KL would be infinite.
-
-    Supports that are none of the known ones are left to the caller.
-    """
-    here, there = _place(q), _place(p)
+def _refuse_places(here: str | None, there: str | None) -> None:
     if here is not None and there is not None and here != there:
         raise InputError(
             f"the posterior gives {here} and the prior expects {there}: choose two with one support, such as "
@@ -384,6 +403,14 @@ def check_latent(q: Distribution, p: Distribution) -> None:
             "Categorical with Categorical or Autoregressive, Bernoulli with Bernoulli, VectorQuantized with Codes, or "
             "any Gaussian with StandardNormal"
         )
+
+
+def check_latent(q: Distribution, p: Distribution) -> None:
+    """Raise InputError where posterior and prior are known to live in different places: their KL would be infinite.
+
+    Supports that are none of the known ones are left to the caller.
+    """
+    _refuse_places(_place(q), _place(p))
     if isinstance(q, Quantized) and isinstance(p, Codewords) and q.book is not p.book:
         raise InputError(
             "the posterior gives codes of another codebook than the prior expects: give priors.Codes the very "

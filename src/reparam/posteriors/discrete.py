@@ -100,7 +100,8 @@ class Categorical(_Discrete):
         straight_through: bool = False,
     ) -> None:
         super().__init__(net, gradient, temperature, straight_through)
-        self.listable(Codes(groups, classes).count)
+        self.support = Codes(groups, classes)
+        self.listable(self.support.count)
         self.groups, self.classes = groups, classes
 
     def read(self, out: Tensor) -> OneHots:
@@ -155,7 +156,8 @@ class Label(Posterior):
 
     def __init__(self, net: nn.Module, classes: int) -> None:
         super().__init__(net)
-        if Codes(1, classes).count > MOST_VALUES:
+        self.support = Codes(1, classes)
+        if self.support.count > MOST_VALUES:
             raise InputError(f"classes are listed for each datum, up to {MOST_VALUES}; these are {classes}")
         self.classes = classes
 

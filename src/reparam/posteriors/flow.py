@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.distributions import Independent, Normal
+from torch.distributions import Independent, Normal, constraints
 
 from reparam.distributions import Flow as FlowDistribution
 from reparam.distributions import autoregressive
@@ -29,6 +29,8 @@ class Flow(Posterior):
         InputError: for numbers below 1, an unknown kind; at the first call, if the net gives another number of outputs.
         MissingExtraError: if zuko (the extra ``flows``) is not installed.
     """
+
+    support = constraints.real
 
     def __init__(
         self,

@@ -6,7 +6,7 @@ import math
 
 import torch
 from torch import Tensor, nn
-from torch.distributions import Independent, LowRankMultivariateNormal, MultivariateNormal, Normal
+from torch.distributions import Independent, LowRankMultivariateNormal, MultivariateNormal, Normal, constraints
 
 from reparam.distributions import vector
 from reparam.errors import InputError
@@ -25,6 +25,8 @@ class DiagonalGaussian(Posterior):
         InputError: if the last dimension of the net's output is odd.
     """
 
+    support = constraints.real
+
     def read(self, out: Tensor) -> Independent:
         """Batch (B,), event (D,)."""
         mean, log_variance = halves(out, "DiagonalGaussian", "means", "log-variances")
@@ -41,6 +43,8 @@ class FullGaussian(Posterior):
     Raises:
         InputError: if the last dimension of the net's output is not D + D(D+1)/2 for a whole D.
     """
+
+    support = constraints.real
 
     @staticmethod
     def outputs(dim: int) -> int:
@@ -82,6 +86,8 @@ class LowRankGaussian(Posterior):
         InputError: if ``rank`` is not a positive whole number; at the first call, if the last dimension of the net's
             output is not D (2 + rank) for a whole D.
     """
+
+    support = constraints.real
 
     def __init__(self, net: nn.Module, rank: int) -> None:
         super().__init__(net)

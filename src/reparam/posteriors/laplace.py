@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from torch import Tensor
-from torch.distributions import Independent
+from torch.distributions import Independent, constraints
 from torch.distributions import Laplace as LaplaceDistribution
 
 from reparam.numerics import scale_from_log
@@ -21,6 +21,8 @@ class Laplace(Posterior):
     Raises:
         InputError: if the last dimension of the net's output is odd.
     """
+
+    support = constraints.real
 
     def read(self, out: Tensor) -> Independent:
         """Batch (B,), event (D,)."""

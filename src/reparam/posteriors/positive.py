@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 from torch.distributions import Gamma as GammaDistribution
-from torch.distributions import Independent
+from torch.distributions import Independent, constraints
 
 from reparam.distributions import bounded_exp
 from reparam.posteriors.base import Posterior, halves
@@ -21,6 +21,8 @@ class Gamma(Posterior):
     Raises:
         InputError: if the last dimension of the net's output is odd.
     """
+
+    support = constraints.positive
 
     def read(self, out: Tensor) -> Independent:
         """Batch (B,), event (D,) of positive numbers."""

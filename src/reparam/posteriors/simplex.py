@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 from torch.distributions import Dirichlet as DirichletDistribution
+from torch.distributions import constraints
 
 from reparam.distributions import LogisticNormal as LogisticNormalDistribution
 from reparam.distributions import bounded_exp
@@ -23,6 +24,8 @@ class LogisticNormal(Posterior):
         InputError: if the last dimension of the net's output is odd.
     """
 
+    support = constraints.simplex
+
     def read(self, out: Tensor) -> LogisticNormalDistribution:
         """Batch (B,), event (D,), on the simplex."""
         mean, log_variance = halves(out, "LogisticNormal", "- 1 means", "- 1 log-variances")
@@ -37,6 +40,8 @@ class Dirichlet(Posterior):
     Shapes: net maps x (B, *event) to (B, D): logarithms of a, exact between 0.2 and 1e4 and bounded by
     twice more.
     """
+
+    support = constraints.simplex
 
     def read(self, out: Tensor) -> DirichletDistribution:
         """Batch (B,), event (D,), on the simplex."""

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from reparam.distributions import VonMisesFisher as VonMisesFisherDistribution
-from reparam.distributions import bounded_exp
+from reparam.distributions import bounded_exp, sphere
 from reparam.errors import InputError
 from reparam.posteriors.base import Posterior
 
@@ -20,6 +20,8 @@ class VonMisesFisher(Posterior):
     Raises:
         InputError: if the net gives fewer than 3 numbers (D >= 2).
     """
+
+    support = sphere
 
     def read(self, out: Tensor) -> VonMisesFisherDistribution:
         """Batch (B,), event (D,), vectors of length one."""

@@ -40,6 +40,8 @@ from reparam.recipes.papers import (
     iwae,
     miwae,
     piwae,
+    plain_autoencoder,
+    plain_vae,
     rae,
     renyi_vae,
     reweighted_wake_sleep,
@@ -55,7 +57,9 @@ _ALL: tuple[Callable[..., Recipe], ...] = (
     wake_sleep, beta_tc_vae, factor_vae, dip_vae, info_vae, wae, rae, denoising_vae, denoising_ae, cvae, invariant_vae,
     m2, vq_vae, fsq_vae, ladder_vae, vamp_vae, flow_prior_vae, mixture_vae, iaf_vae, svae, nb_vae,
 )  # fmt: skip
-RECIPES = {recipe.__name__: recipe for recipe in _ALL}
+# by the names `vae` and `autoencoder` the functions of this package give a model alone
+_PLAIN: dict[str, Callable[..., Recipe]] = {"autoencoder": plain_autoencoder, "vae": plain_vae}
+RECIPES = {**_PLAIN, **{recipe.__name__: recipe for recipe in _ALL}}
 LABELLED = ("m2",)  # their context is a label, which rows may lack
 
 __all__ = [
@@ -106,6 +110,8 @@ __all__ = [
     "objective_name",
     "objective_of",
     "piwae",
+    "plain_autoencoder",
+    "plain_vae",
     "rae",
     "recipe_choices",
     "renyi_vae",

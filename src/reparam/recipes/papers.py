@@ -24,6 +24,16 @@ from reparam.recipes.recipe import Recipe, Shape
 from reparam.schedules import Linear, Weight
 
 
+def plain_vae(event_shape: Shape, latent_dim: int = 10, **options: Any) -> Recipe:
+    """Variational autoencoder: the evidence lower bound by reparameterization (Kingma & Welling 2014)."""
+    return Recipe(vae(event_shape, latent_dim, **options), ELBO())
+
+
+def plain_autoencoder(event_shape: Shape, latent_dim: int = 10, **options: Any) -> Recipe:
+    """Autoencoder: a code of which the reconstruction alone is learned (Hinton & Salakhutdinov 2006)."""
+    return Recipe(autoencoder(event_shape, latent_dim, **options), Reconstruction())
+
+
 def beta_vae(event_shape: Shape, latent_dim: int = 10, *, beta: Weight = 4.0, **options: Any) -> Recipe:
     """Beta-VAE: the KL weighs beta times, for codes whose dimensions stand alone (Higgins et al. 2017)."""
     return Recipe(vae(event_shape, latent_dim, **options), ELBO(beta=beta))
@@ -142,6 +152,7 @@ def rae(
 
 # what a recipe chooses itself, among the options of `vae`
 CHOICES: dict[str, dict[str, str]] = {
+    "autoencoder": {"posterior": "point"},
     "wae": {"posterior": "point"},
     "rae": {"posterior": "point"},
     "denoising_ae": {"posterior": "point"},
