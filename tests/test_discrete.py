@@ -251,11 +251,12 @@ def test_pairs_that_live_in_different_places_are_refused(q, p):
     make, outputs = PLACES[q]
     x = torch.ones(4, 4)
     for prior in OVER[p]:
-        posterior = make(rp.networks.mlp(4, outputs, (3,)))
+        q = make(rp.networks.mlp(4, outputs, (3,)))
+        p = prior(q)
         for use in (lambda vae: vae(x), lambda vae: rp.fit(vae, x, epochs=1, progress=False)):
             # when they are put together, or for bits, whose number a net decides, when they are used
             refused(
-                lambda use=use, q=posterior, p=prior(posterior): use(vae_of(q, p)),
+                lambda use=use, q=q, p=p: use(vae_of(q, p)),
                 "the posterior gives", "the prior expects", "Categorical", "StandardNormal",
             )  # fmt: skip
 
