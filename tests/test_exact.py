@@ -331,7 +331,8 @@ def test_counted_latents_are_refused():
 def test_a_prior_of_torch_over_classes_is_summed():
     """A mixture of two Gaussians."""
     prior = Function(lambda *c: OneHotCategorical(logits=torch.tensor([0.3, -1.0])))
-    vae = rp.VAE(prior, rp.likelihoods.Gaussian(Function(lambda z: 3 * z)), anywhere(2))
+    posterior = Function(lambda x: prior().expand((len(x),)))
+    vae = rp.VAE(prior, rp.likelihoods.Gaussian(Function(lambda z: 3 * z)), posterior)
     x, means = torch.randn(4, 2), 3 * torch.eye(2)
     parts = Normal(means, 1.0).log_prob(x.unsqueeze(1)).sum(-1)
     truth = (parts + torch.tensor([0.3, -1.0]).log_softmax(-1)).logsumexp(-1)

@@ -201,15 +201,15 @@ def test_the_centre_of_a_logistic_normal_is_near_its_mean():
 
 
 def test_posteriors_that_live_elsewhere_than_the_prior_are_refused_in_one_line():
-    vae = rp.VAE(
-        rp.priors.SphereUniform(2),
-        rp.likelihoods.Gaussian(nn.Linear(2, 2)),
-        posteriors.Laplace(rp.networks.mlp(2, 4, (3,))),
-    )
-    x = torch.randn(6, 2)
+    """When the model is built; a posterior that does not tell, when it first draws."""
+    prior, likelihood = rp.priors.SphereUniform(2), rp.likelihoods.Gaussian(nn.Linear(2, 2))
+    posterior = posteriors.Laplace(rp.networks.mlp(2, 4, (3,)))
+    words = ("all real numbers", "vectors of length one")
+    refused(lambda: rp.VAE(prior, likelihood, posterior), *words, kinds=(InputError,))
+    x, vae = torch.randn(6, 2), rp.VAE(prior, likelihood, nn.Sequential(posterior))
     for call in (
         lambda: vae(x),
         lambda: rp.fit(vae, x, epochs=1, progress=False),
         lambda: rp.evaluate.log_likelihood(vae, x, k=2),
     ):
-        refused(call, "all real numbers", "vectors of length one", kinds=(InputError,))
+        refused(call, *words, kinds=(InputError,))
