@@ -1,7 +1,7 @@
 """A program that trains in a child process, kills it at random moments, and goes on until a child comes to its end.
 
-python killed.py FOLDER KILLS SEED prints how often a child was killed, how often within a write, which is
-made as slow as that of a busy disk, and at how many different epochs.
+python killed.py FOLDER KILLS SEED eager|compiled prints how often a child was killed, how often within a write,
+which is made as slow as that of a busy disk, and at how many different epochs.
 """
 
 from __future__ import annotations
@@ -25,27 +25,29 @@ def data() -> rp.Dataset:
     return rp.Dataset(x, binarize="dynamic")
 
 
-def train(folder: Path | None, resume: bool = False, epochs: int = EPOCHS) -> rp.VAE:
+def train(folder: Path | None, resume: bool = False, epochs: int = EPOCHS, compiled: bool | str = "auto") -> rp.VAE:
     torch.manual_seed(0)
     vae = rp.recipes.vae(6, 2, hidden=(16,))
     rp.fit(
         vae, data(), epochs=epochs, batch_size=16, seed=5, validation=0.1, out=folder, resume=resume,
-        checkpoint_seconds=0.0,
+        checkpoint_seconds=0.0, compile=compiled,
     )  # fmt: skip
     return vae
 
 
-def main(folder: Path, kills: int, seed: int) -> None:
+def main(folder: Path, kills: int, seed: int, form: str) -> None:
     moments, killed, torn, places = random.Random(seed), 0, 0, set()
-    train(None, epochs=1)  # everything is imported before the first child
+    # everything is imported, and what is compiled lies in a cache, before the first child
+    train(None, epochs=1, compiled=form == "compiled")
+    least, most = (2.0, 6.0) if form == "compiled" else (0.01, 0.5)
     while True:
         child = os.fork()
         if child == 0:
             os.fsync = lambda handle: time.sleep(0.001)  # type: ignore[assignment]
-            train(folder, resume=folder.exists(), epochs=MANY)
+            train(folder, resume=folder.exists(), epochs=MANY, compiled=form == "compiled")
             os._exit(0)
         if killed < kills:
-            time.sleep(moments.uniform(0.01, 0.5))
+            time.sleep(moments.uniform(least, most))
             os.kill(child, signal.SIGKILL)
         ended_well = os.waitpid(child, 0)[1] == 0
         if ended_well:
@@ -59,4 +61,4 @@ def main(folder: Path, kills: int, seed: int) -> None:
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    main(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]))
+    main(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), sys.argv[4])

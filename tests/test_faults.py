@@ -21,6 +21,8 @@ from reparam.errors import InputError, NonFiniteError, RunFolderError, SaveError
 from reparam.run import FolderLock, read_tensors
 from reparam.train.checkpoint import LAST, PREVIOUS
 
+compiler = pytest.mark.skipif(shutil.which("g++") is None, reason="no C++ compiler")
+
 
 def weights(folder: Path) -> bytes:
     return (folder / "model.safetensors").read_bytes()
@@ -37,12 +39,19 @@ def whole(tmp_path_factory) -> Path:
 # ---- killed ----
 
 
-@pytest.mark.parametrize(("kills", "seed"), [(6, 0), pytest.param(40, 1, marks=pytest.mark.slow)])
-def test_killed_at_random_moments_the_run_ends_with_the_bits_of_one_that_was_not(tmp_path, kills, seed):
+@pytest.mark.parametrize(
+    ("kills", "seed", "form"),
+    [
+        (6, 0, "eager"),
+        pytest.param(40, 1, "eager", marks=pytest.mark.slow),
+        pytest.param(30, 2, "compiled", marks=[pytest.mark.slow, compiler]),
+    ],
+)
+def test_killed_at_random_moments_the_run_ends_with_the_bits_of_one_that_was_not(tmp_path, kills, seed, form):
     """Real processes and SIGKILL, checkpoints as fast as they can be written."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     for name, count in (("run", kills), ("whole", 0)):
-        words = [sys.executable, killed.__file__, tmp_path / name, count, seed]
+        words = [sys.executable, killed.__file__, tmp_path / name, count, seed, form]
         said = subprocess.run(list(map(str, words)), capture_output=True, text=True, env=environment, check=True).stdout
         killed_times, torn, places = map(int, said.split())
         assert killed_times == count
@@ -294,6 +303,75 @@ def test_a_retry_goes_back_to_the_epochs_start_at_half_the_learning_rate():
     assert history["step"] == [8, 16]
     pairs = zip(vae.parameters(), expected.parameters(), strict=True)
     assert all(torch.equal(a, b) for a, b in pairs)
+
+
+@pytest.mark.parametrize("steps", [3, 10, 13])
+def test_a_retry_after_a_resume_within_an_epoch_has_the_bits_of_a_run_that_was_not_stopped(tmp_path, steps):
+    """Stopped before step 3 of the first epoch, before step 10 or 13 of the second; step 14 gives no number, and the
+    second epoch is done again from its start, by the run that was stopped too."""
+    x, options = torch.ones(64, 6), {"batch_size": 8, "epochs": 3, "seed": 3, "retries": 1, "lr": 1e-2}
+    whole = _unlucky(14)
+    with pytest.warns(UserWarning, match=r"step 14 \(epoch 2\) .*back to step 9"):
+        expected = rp.fit(whole, x, **options)
+    with pytest.MonkeyPatch.context() as patch:
+        _stop_before(steps, patch)
+        rp.fit(_unlucky(14), x, out=tmp_path / "run", **options)
+    resumed = _unlucky(14 - steps + 1)
+    with pytest.warns(UserWarning, match=r"step 14 \(epoch 2\) .*back to step 9"):
+        history = rp.fit(resumed, x, out=tmp_path / "run", resume=True, **options)
+    assert all(torch.equal(a, b) for a, b in zip(resumed.parameters(), whole.parameters(), strict=True))
+    assert history["train_objective"] == expected["train_objective"]
+
+
+def _stop_before(step: int, patch: pytest.MonkeyPatch) -> None:
+    """As Ctrl-C does: after the step before, with the run saved."""
+    from reparam.train.process import StopRequest
+    from reparam.train.step import Step
+
+    real, asked = Step.__call__, []
+
+    def counted(self, *a):
+        real(self, *a)
+        asked.extend([1] * (self.taken == step - 1))
+
+    patch.setattr(Step, "__call__", counted)
+    patch.setattr(StopRequest, "asked", lambda self: bool(asked))
+
+
+def _outlier(row: int) -> rp.Dataset:
+    """Data that pass every check: the square of one element overflows, which only its density tells."""
+    x = torch.randn(400, 6)
+    x[row, 2] = 1e25
+    return rp.Dataset(x)
+
+
+@pytest.mark.parametrize("compiled", [False, pytest.param(True, marks=compiler)])
+@pytest.mark.parametrize("row", [0, 37, 399])
+def test_the_step_the_rows_and_the_tensor_of_a_loss_that_is_not_finite_are_named(row, compiled):
+    """Whatever was done after it until it was noticed: the batch is found by hand from the order of the seed."""
+    order = torch.randperm(400, generator=torch.Generator().manual_seed(0)).tolist()  # of seed 0 and epoch 0
+    step, place = divmod(order.index(row), 4)
+    vae = rp.VAE(
+        rp.priors.StandardNormal(2), rp.likelihoods.Gaussian(nn.Linear(2, 6)),
+        rp.posteriors.DiagonalGaussian(_Blind()),
+    )  # fmt: skip
+    said = (
+        rf"step {step + 1} \(epoch 1, rows {4 * step} to {4 * step + 3} of its order\): not finite: log_px of row "
+        rf"{place} of the batch, row {row} of those trained on"
+    )
+    with pytest.raises(NonFiniteError, match=said):
+        rp.fit(vae, _outlier(row), batch_size=4, epochs=2, compile=compiled)
+
+
+class _Blind(nn.Module):
+    """An encoder that does not look: what overflows is the likelihood alone."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.out = nn.Parameter(torch.zeros(4))
+
+    def forward(self, x):
+        return self.out.expand(len(x), 4)
 
 
 def test_retries_end(tmp_path):

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.autograd import Function
 
+from reparam.engine import recording
 from reparam.shapes import Float
 
 
@@ -28,12 +29,20 @@ def soft_clip(x: Tensor, limit: float, margin: float) -> Tensor:
     Value and slope are continuous and the slope falls only as 1/x², so that a parameter that was thrown far
     out still finds its way back. A clamp would cut the gradient; tanh would change every value.
     """
-    excess = torch.relu(x.abs() - limit)  # clamp_min has slope 1 at 0 too, and the limit would count twice
     inside = x.clamp(-limit, limit)
-    return inside + torch.sign(x) * excess / (1 + excess / margin)
+    excess = x - inside
+    return inside + excess / (1 + excess.abs() / margin)
 
 
 _LOG_SCALE_LIMIT, _LOG_SCALE_MARGIN = math.log(1e6), math.log(10.0)
+
+
+def _within(x: Tensor, limit: float) -> bool:
+    """Whether all numbers are known to be smaller; neither a device nor a graph in the making is asked."""
+    if x.device.type != "cpu" or recording() or torch.compiler.is_compiling() or not x.numel():
+        return False
+    low, high = x.aminmax()
+    return -limit < float(low) and float(high) < limit  # false for NaN
 
 
 class _ScaleFromLog(Function):
@@ -42,19 +51,25 @@ class _ScaleFromLog(Function):
     @staticmethod
     def forward(ctx: Any, log_scale: Tensor) -> Tensor:
         """The scale."""
-        scale = soft_clip(log_scale, _LOG_SCALE_LIMIT, _LOG_SCALE_MARGIN).exp_()
-        ctx.save_for_backward(log_scale, scale)
+        inside = log_scale.clamp(-_LOG_SCALE_LIMIT, _LOG_SCALE_LIMIT)
+        excess = log_scale - inside
+        beyond = (excess.abs() / _LOG_SCALE_MARGIN).add_(1)
+        scale = excess.div_(beyond).add_(inside).exp_()
+        ctx.save_for_backward(log_scale, scale, beyond)
         return scale
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Tensor:
         """The slope of the clip is 1 / (1 + excess / margin)²; differentiable itself."""
-        log_scale, scale = ctx.saved_tensors
-        beyond = torch.relu(log_scale.abs() - _LOG_SCALE_LIMIT) / _LOG_SCALE_MARGIN
-        return grads[0] * scale / (1 + beyond).square()
+        log_scale, scale, beyond = ctx.saved_tensors
+        if torch.is_grad_enabled():  # a gradient of this gradient is asked for
+            beyond = 1 + torch.relu(log_scale.abs() - _LOG_SCALE_LIMIT) / _LOG_SCALE_MARGIN
+        return grads[0] * scale / beyond.square()
 
 
 def scale_from_log(log_scale: Tensor) -> Tensor:
     """exp for scales (standard deviations): exact between 1e-6 and 1e6, and never outside 1e-7 and 1e7."""
+    if _within(log_scale.detach(), _LOG_SCALE_LIMIT):
+        return log_scale.exp()  # the same numbers and slopes, at a fifth of the operations
     scale: Tensor = _ScaleFromLog.apply(log_scale)
     return scale

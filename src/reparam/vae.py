@@ -14,6 +14,7 @@ from reparam.distributions import (
     Codewords,
     Delta,
     Hierarchical,
+    NormalVector,
     Quantized,
     Samples,
     centre,
@@ -156,7 +157,7 @@ class Draw:
             return exact
         return self.kl_monte_carlo if self.kl_layers is None else self.kl_layers.sum(0)
 
-    @property
+    @cached_property
     def reconstruction(self) -> Tensor:
         """The mean of log p(x|z) over the samples, (B,), in nats: unbiased for E_q[log p(x|z)]."""
         return self.mean(self.log_px)
@@ -410,6 +411,8 @@ def check_latent(q: Distribution, p: Distribution) -> None:
 
     Supports that are none of the known ones are left to the caller.
     """
+    if isinstance(q, NormalVector) and isinstance(p, NormalVector):  # as most are, at every step
+        return
     _refuse_places(_place(q), _place(p))
     if isinstance(q, Quantized) and isinstance(p, Codewords) and q.book is not p.book:
         raise InputError(

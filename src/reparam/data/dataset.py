@@ -78,7 +78,7 @@ class Dataset:
         self._check()
 
     def __len__(self) -> int:
-        return len(self.x)
+        return int(self.x.shape[0])
 
     def __getitem__(self, rows: Any) -> Dataset:
         """The rows chosen by a slice, indices or a mask, unchecked since they were checked before.

@@ -43,7 +43,7 @@ from reparam.distributions.observed import Observed, filled, log_prob_of_each
 from reparam.distributions.ordered import Ordered
 from reparam.distributions.quantized import Codewords, Quantized, code_vectors
 from reparam.distributions.sphere import SphereUniform, VonMisesFisher, sphere
-from reparam.distributions.vectors import vector
+from reparam.distributions.vectors import NormalVector, StandardNormalVector, normal_vector, vector
 
 __all__ = [
     "Affine",
@@ -70,6 +70,7 @@ __all__ = [
     "Mixture",
     "Multinomial",
     "NegativeBinomial",
+    "NormalVector",
     "Observed",
     "OneHots",
     "Ordered",
@@ -78,6 +79,7 @@ __all__ = [
     "Quantized",
     "Samples",
     "SphereUniform",
+    "StandardNormalVector",
     "StudentT",
     "VonMisesFisher",
     "ZeroInflated",
@@ -95,6 +97,7 @@ __all__ = [
     "layers_of",
     "list_values",
     "log_prob_of_each",
+    "normal_vector",
     "one_way",
     "ordinal",
     "own_draws",

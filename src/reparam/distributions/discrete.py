@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from functools import cache
+from typing import Any, NamedTuple, Protocol, cast, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -44,12 +45,18 @@ class OwnDraws(Protocol):
 
 def own_draws(q: Distribution, k: int) -> Samples | None:
     """K samples in the way that ``q`` has for training, if it has one."""
-    return q.draws(k) if isinstance(q, OwnDraws) else None
+    return cast(OwnDraws, q).draws(k) if _has_own(type(q)) else None
 
 
 def own_listing(q: Distribution) -> Samples | None:
     """All values of ``q``, if that is how it wants to be read."""
-    return q.listing() if isinstance(q, OwnDraws) else None
+    return cast(OwnDraws, q).listing() if _has_own(type(q)) else None
+
+
+@cache
+def _has_own(kind: type[Distribution]) -> bool:
+    """Whether these are :class:`OwnDraws`: a question that is dear, and asked at each step."""
+    return issubclass(kind, OwnDraws)
 
 
 class Discrete(Distribution):

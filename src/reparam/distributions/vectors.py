@@ -12,37 +12,40 @@ import torch
 from torch import Tensor
 from torch.autograd import Function
 from torch.distributions import Bernoulli, Distribution, Independent, Normal, register_kl
-from torch.nn.functional import binary_cross_entropy_with_logits
-
-from reparam.engine import recording
 
 
 class _BernoulliLogProb(Function):
-    """Σ x l - log(1 + exp l) over the last ``dims`` dimensions of logits l, with the gradient x - σ(l)."""
+    """Σ x l - log(1 + exp l) over the last ``dims`` dimensions of logits l, with the gradient x - σ(l).
+
+    One exponential serves both: log(1 + exp l) is max(l, 0) - log max(σ(l), 1 - σ(l)), and logarithms are taken of
+    products of many such factors.
+    """
 
     @staticmethod
     def forward(ctx: Any, logits: Tensor, x: Tensor, dims: int) -> Tensor:
-        """The log-probability of each vector: in a graph, where logarithms are dear, with one for many elements."""
-        ctx.save_for_backward(logits, x)
+        """The log-probability of each vector."""
+        ones = logits.sigmoid()
+        slope = x - ones if ctx.needs_input_grad[0] else None
+        ctx.save_for_backward(logits, x, slope)
         ctx.dims = dims
-        elements = tuple(range(-dims, 0))
-        if not recording():
-            return -binary_cross_entropy_with_logits(logits, x.expand_as(logits), reduction="none").sum(elements)
-        straight = logits.clamp_min(0).neg_().addcmul_(x, logits).sum(elements)
-        # log(1 + exp l) is max(l, 0) + log(1 + exp -|l|)
-        return straight - _log_of_products(logits.abs().neg_().exp_().add_(1).flatten(-dims))
+        straight = (x * logits).sub_(logits.clamp_min(0)).sum(tuple(range(-dims, 0)))
+        return straight + _log_of_products(torch.maximum(ones, 1 - ones).flatten(-dims))
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
         """The gradients in logits and x, differentiable themselves."""
-        logits, x = ctx.saved_tensors
+        logits, x, slope = ctx.saved_tensors
         grad = grads[0][(...,) + (None,) * ctx.dims]
         for_x = (grad * logits).sum_to_size(x.shape) if ctx.needs_input_grad[1] else None
-        return (x - logits.sigmoid()) * grad, for_x, None
+        if slope is None:
+            return None, for_x, None
+        if torch.is_grad_enabled():  # a gradient of this gradient is asked for
+            slope = x - logits.sigmoid()
+        return slope * grad, for_x, None
 
 
 def _log_of_products(factors: Tensor) -> Tensor:
-    """Σ log of factors between 1 and 2, over the last dimension: one logarithm for up to 64 of them."""
+    """Σ log of factors between 1/2 and 1, over the last dimension: one logarithm for up to 64 of them."""
     for _ in range(6):
         half, odd = divmod(factors.shape[-1], 2)
         if odd or not half:
@@ -78,43 +81,28 @@ class NormalVector(Independent):
         return torch.addcmul(loc, scale, torch.randn(shape, dtype=loc.dtype, device=loc.device))
 
 
-class _NormalKL(Function):
-    """KL(N(m, s²) || N(a, b²)), summed over the last ``dims`` dimensions."""
-
-    @staticmethod
-    def forward(ctx: Any, m: Tensor, s: Tensor, a: Tensor, b: Tensor, dims: int) -> Tensor:
-        """1/2 (s²/b² + (m - a)²/b² - 1 - log s²/b²)."""
-        ctx.save_for_backward(m, s, a, b)
-        ctx.dims = dims
-        ratio = (s / b).square()
-        each = ((m - a) / b).square_().add_(ratio).sub_(ratio.log()).sub_(1)
-        return each.sum(tuple(range(-dims, 0))).mul_(0.5)
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        """The gradients in the four parameters, differentiable themselves."""
-        m, s, a, b = ctx.saved_tensors
-        grad = grads[0][(...,) + (None,) * ctx.dims]
-        precision = b.square().reciprocal()
-        shift = (m - a) * precision
-        slopes: list[Tensor | None] = [shift, None, None, None]
-        if ctx.needs_input_grad[1]:
-            slopes[1] = s * precision - s.reciprocal()
-        if ctx.needs_input_grad[2]:
-            slopes[2] = -shift
-        if ctx.needs_input_grad[3]:
-            slopes[3] = (1 - s.square() * precision) / b - shift.square() * b
-        pairs = zip(slopes, ctx.saved_tensors, strict=True)
-        return (*(None if t is None else (t * grad).sum_to_size(p.shape) for t, p in pairs), None)
+class StandardNormalVector(NormalVector):
+    """Independent Gaussian elements of mean 0 and variance 1."""
 
 
 @register_kl(NormalVector, NormalVector)
 def _kl_normal_vectors(q: NormalVector, p: NormalVector) -> Tensor:
     if q.reinterpreted_batch_ndims != p.reinterpreted_batch_ndims or q.event_shape != p.event_shape:
         raise NotImplementedError(f"no closed form of KL between {q} and {p}")
-    here, there = q.base_dist, p.base_dist
-    kl: Tensor = _NormalKL.apply(here.loc, here.scale, there.loc, there.scale, q.reinterpreted_batch_ndims)
-    return kl
+    (m, s), (a, b) = ((d.base_dist.loc, d.base_dist.scale) for d in (q, p))
+    if not isinstance(p, StandardNormalVector):
+        m, s = (m - a) / b, s / b
+    ratio = s.square()
+    each = m.square() + ratio - ratio.log() - 1
+    return each.sum(tuple(range(-q.reinterpreted_batch_ndims, 0))) * 0.5
+
+
+def normal_vector(loc: Tensor, scale: Tensor, kind: type[NormalVector] = NormalVector) -> NormalVector:
+    """Independent Gaussian elements whose last dimension is the event; both parameters have one shape."""
+    elements = Normal.__new__(Normal)  # without torch's broadcasting, which costs as much as a layer of a small model
+    elements.loc, elements.scale = loc, scale
+    Distribution.__init__(elements, loc.shape, validate_args=False)
+    return kind(elements, 1, validate_args=False)
 
 
 def vector(elements: Distribution, dims: int) -> Independent:

@@ -63,7 +63,8 @@ class ELBO(Objective):
     def bound(self, draw: Draw) -> Tensor:
         """The (beta-weighted) evidence lower bound, (B,), in nats."""
         require_density(draw.q, type(self).__name__)
-        return draw.reconstruction - value(self.beta) * self._kl(draw)
+        beta, kl = value(self.beta), self._kl(draw)
+        return draw.reconstruction - (kl if isinstance(beta, float | int) and beta == 1 else beta * kl)
 
     def surrogate(self, draw: Draw, bound: Tensor) -> Tensor:
         """The bound, or for "stl" estimator A without the score of q, (B,)."""

@@ -6,9 +6,9 @@ import math
 
 import torch
 from torch import Tensor, nn
-from torch.distributions import Independent, LowRankMultivariateNormal, MultivariateNormal, Normal, constraints
+from torch.distributions import Independent, LowRankMultivariateNormal, MultivariateNormal, constraints
 
-from reparam.distributions import vector
+from reparam.distributions import normal_vector
 from reparam.errors import InputError
 from reparam.numerics import scale_from_log, soft_clip
 from reparam.posteriors.base import Posterior, halves
@@ -31,7 +31,7 @@ class DiagonalGaussian(Posterior):
         """Batch (B,), event (D,)."""
         mean, log_variance = halves(out, "DiagonalGaussian", "means", "log-variances")
         scale = scale_from_log(log_variance / 2)
-        return vector(Normal(mean, scale, validate_args=False), 1)
+        return normal_vector(mean, scale)
 
 
 class FullGaussian(Posterior):

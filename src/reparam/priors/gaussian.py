@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.distributions import Independent, MultivariateNormal, Normal
+from torch.distributions import Independent, MultivariateNormal
 
 from reparam.conditional import Conditional
-from reparam.distributions import vector
+from reparam.distributions import StandardNormalVector, normal_vector
 from reparam.errors import InputError
 
 
@@ -40,7 +40,7 @@ class StandardNormal(Conditional):
 
     def forward(self, *given: Tensor) -> Independent:
         """Batch (), event (D,)."""
-        return vector(Normal(self.zero, self.one, validate_args=False), 1)
+        return normal_vector(self.zero, self.one, StandardNormalVector)
 
 
 class Gaussian(Conditional):

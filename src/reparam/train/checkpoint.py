@@ -97,16 +97,56 @@ class State(NamedTuple):
         torch.set_rng_state(self.rng)
         return Position(**Position(**self.position).copy())
 
-    def tensors(self, best: Weights | None) -> Weights:
+    def tensors(self) -> Weights:
         """All tensors under the names that they have in the file."""
         named = {f"weights.{n}": t for n, t in self.weights.items()} | {"rng": self.rng}
-        named |= {f"best.{n}": t for n, t in (best or {}).items()}
         named |= {f"auxiliary.{n}": t for n, t in self.auxiliary.items()}
         return named | {f"optimizer.{n}": t for n, t in self.optimizer.items()}
 
+    @staticmethod
+    def read(tensors: Mapping[str, Tensor], position: Mapping[str, Any]) -> State:
+        """The reverse of ``tensors``; others among them are left alone."""
+        groups: dict[str, Weights] = {"weights": {}, "optimizer": {}, "auxiliary": {}}
+        for name, tensor in tensors.items():
+            head, _, tail = name.partition(".")
+            groups.setdefault(head, {})[tail] = tensor
+        known = Position(**position).copy()
+        return State(groups["weights"], groups["optimizer"], groups["auxiliary"], tensors["rng"], known)
 
-def write(folder: Path, state: State, best: Weights | None, settings: Mapping[str, Any], keep: bool = True) -> None:
-    """Write the state to ``checkpoints/last.safetensors``; what was there becomes ``previous.safetensors``.
+
+def _under(tensors: Mapping[str, Tensor], prefix: str) -> Weights:
+    return {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
+
+
+class Saved(NamedTuple):
+    """What a checkpoint holds: the state, the best weights so far, and the epoch's start, for runs that may go back."""
+
+    state: State
+    best: Weights | None = None
+    start: State | None = None
+
+    def tensors(self) -> Weights:
+        """All tensors under the names that they have in the file."""
+        named = self.state.tensors() | {f"best.{n}": t for n, t in (self.best or {}).items()}
+        return named | {f"start.{n}": t for n, t in (self.start.tensors() if self.start else {}).items()}
+
+    def facts(self) -> dict[str, Any]:
+        """The rest. The epoch's start has the records of the state."""
+        start = {} if self.start is None else {"start": {**self.start.position, "records": []}}
+        return {"position": self.state.position, **start}
+
+    @staticmethod
+    def read(tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> Saved:
+        """The reverse of both."""
+        state, start = State.read(tensors, facts["position"]), None
+        if "start" in facts:
+            position = {**facts["start"], "records": facts["position"]["records"]}
+            start = State.read(_under(tensors, "start."), position)
+        return Saved(state, _under(tensors, "best.") or None, start)
+
+
+def write(folder: Path, saved: Saved, settings: Mapping[str, Any], keep: bool = True) -> None:
+    """Write it to ``checkpoints/last.safetensors``; what was there becomes ``previous.safetensors``.
 
     A reader, or a crash at any moment, finds at least one of the two whole. Without ``keep`` the file that is there is
     replaced: it is known to be damaged, and may not drive out a good one.
@@ -114,8 +154,7 @@ def write(folder: Path, state: State, best: Weights | None, settings: Mapping[st
     (folder / FOLDER).mkdir(exist_ok=True)
     if keep and (folder / LAST).exists():
         os.replace(folder / LAST, folder / PREVIOUS)
-    facts = {"position": state.position, "settings": dict(settings)}
-    write_tensors(folder / LAST, state.tensors(best), facts)
+    write_tensors(folder / LAST, saved.tensors(), {**saved.facts(), "settings": dict(settings)})
 
 
 def exists(folder: Path) -> bool:
@@ -126,8 +165,7 @@ def exists(folder: Path) -> bool:
 class Found(NamedTuple):
     """A checkpoint that could be read, and whether it is the latest."""
 
-    state: State
-    best: Weights | None
+    saved: Saved
     latest: bool
 
 
@@ -146,36 +184,28 @@ def read(folder: Path, settings: Mapping[str, Any], earlier: Mapping[str, Any]) 
             continue
         try:
             tensors, facts = read_tensors(path)
-            state, best, written = _parsed(path, tensors, facts)
+            saved, written = _parsed(path, tensors, facts)
         except RunFolderError as error:
             damage.append(error)
             continue
         _refuse_other(folder, written, settings, earlier)
         if damage:
             warnings.warn(
-                f"{damage[0]}; going on from the checkpoint before it, after epoch {state.position['epoch']}",
+                f"{damage[0]}; going on from the checkpoint before it, after epoch {saved.state.position['epoch']}",
                 UserWarning,
                 stacklevel=2,
             )
-        return Found(state, best, latest=path == folder / LAST)
+        return Found(saved, latest=path == folder / LAST)
     if damage:
         raise RunFolderError(f"no checkpoint of {folder} can be read, the weights may still load: {damage[0]}")
     return None
 
 
-def _parsed(
-    path: Path, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]
-) -> tuple[State, Weights | None, dict[str, Any]]:
-    groups: dict[str, Weights] = {"weights": {}, "best": {}, "optimizer": {}, "auxiliary": {}}
-    for name, tensor in tensors.items():
-        head, _, tail = name.partition(".")
-        groups.setdefault(head, {})[tail] = tensor
+def _parsed(path: Path, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> tuple[Saved, dict[str, Any]]:
     try:
-        position, written = Position(**facts["position"]), dict(facts["settings"])
-        state = State(groups["weights"], groups["optimizer"], groups["auxiliary"], tensors["rng"], position.copy())
+        return Saved.read(tensors, facts), dict(facts["settings"])
     except (KeyError, TypeError, ValueError) as error:
         raise RunFolderError(f"{path} is damaged, or was written by another version") from error
-    return state, groups["best"] or None, written
 
 
 def _refuse_other(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -169,8 +170,11 @@ def warn_of_shortfalls(objective: Objective, done: float) -> list[str]:
     return notes
 
 
-def diagnose(vae: VAE, objective: Objective, batch: tuple[Tensor, ...]) -> str:
-    """Name the first tensor that is not finite: of the weights, of the data, or of the draw."""
+def diagnose(vae: VAE, objective: Objective, batch: tuple[Tensor, ...], rows: Sequence[int]) -> str:
+    """Name the first tensor that is not finite: of the weights, of the data, or of the draw.
+
+    ``rows`` are the numbers of the batch's rows among those that are trained on.
+    """
     for name, weight in vae.named_parameters():
         if not bool(weight.isfinite().all()):
             return f"the weights {name}, which the step before made so"
@@ -182,5 +186,5 @@ def diagnose(vae: VAE, objective: Objective, batch: tuple[Tensor, ...]) -> str:
         bad = ~getattr(draw, name).isfinite()
         if bool(bad.any()):
             row = int(bad.nonzero()[0][1])
-            return f"{name} of row {row} of the batch"
+            return f"{name} of row {row} of the batch, row {rows[row]} of those trained on"
     return "the objective"

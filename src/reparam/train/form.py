@@ -36,7 +36,7 @@ class Form:
             return
         if self.position.compiled is None:
             self.position.compiled = self._decide(steps)
-        if self.position.compiled and (self.step.tally is None or len(batch[0]) != self.rows):
+        if self.position.compiled and (not self.step.begun() or len(batch[0]) != self.rows):
             return
         self.settled = True
         if self.position.compiled:

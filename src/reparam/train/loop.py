@@ -122,14 +122,15 @@ def fit(  # noqa: PLR0915 (the whole of training, to be read from top to bottom)
     )  # fmt: skip
     options = _options(vae, optimizer, clip, accumulate, ema, precision, compile)
     data, held = split(as_dataset(x, contexts), validation, seed)
+    rows = len(data)
     auxiliary = Auxiliary(objective, reference(vae))
     check_data(vae, objective, data, held)
     if on_start is not None:
         on_start()
     ascent = optimisers.make(optimizer, vae, value(lr))
-    settings = _settings(vae, objective, data, epochs, batch_size, lr, seed, options)
     folder = None if out is None else RunWriter(
-        Path(out), vae, ascent, auxiliary, settings, _earlier(objective), resume, checkpoint_seconds
+        Path(out), vae, ascent, auxiliary, _settings(vae, objective, data, epochs, batch_size, lr, seed, options),
+        _earlier(objective), resume, checkpoint_seconds,
     )  # fmt: skip
     with (
         seeding.seeded(seed),
@@ -138,18 +139,18 @@ def fit(  # noqa: PLR0915 (the whole of training, to be read from top to bottom)
         following(vae) as tell,
         folder or nullcontext(),
     ):
-        position, best = _begin(folder, resume, epochs, config or {}, schema or Schema.of(data))
+        position, best, begun = _begin(folder, resume, epochs, config or {}, schema or Schema.of(data))
         history = History(position.records, sign=objective.sign)
         started = time.monotonic() - position.seconds
-        good = State.of(vae, ascent, auxiliary, position)
+        good = begun or State.of(vae, ascent, auxiliary, position)  # the epoch's start
         kept = good.weights
         _training_mode(vae)
         step = Step(vae, objective, data, ascent, options, position, auxiliary)
-        size = min(batch_size * accumulate, len(data))
+        size = min(batch_size * accumulate, rows)
 
         def went_back() -> bool:
             """Whether a step since the last look was not finite, and the run is at its last good state again."""
-            failure = _settle(step, position, lr)
+            failure = _settle(step, position, lr, seed)
             if failure is None:
                 return False
             if position.retries == retries:
@@ -158,15 +159,18 @@ def fit(  # noqa: PLR0915 (the whole of training, to be read from top to bottom)
             step.restart(position)
             return True
 
-        with Progress(epochs * len(data), "rows", progress) as bar:
+        def said(rate: float) -> str:
+            return history.summary(position.epoch, epochs)
+
+        with Progress(epochs * rows, "rows", progress) as bar:
             form = Form(compile, step, position, size, bar.line)
             while position.epoch < epochs and not _exhausted(position, patience) and not stop.asked():
                 for batch in _batches(data, size, seed, position):
-                    form(batch, epochs * len(data) // size)
-                    now = tell(_share(position, len(batch[0]), len(data), epochs))
+                    form(batch, epochs * rows // size)
+                    now = tell(_share(position, batch[0].shape[0], rows, epochs))
                     step(batch, now, position.lr_factor * value(lr, now))
-                    position.take(len(batch[0]))
-                    bar.update(position.epoch * len(data) + position.rows, history.summary(position.epoch, epochs))
+                    position.take(batch[0].shape[0])
+                    bar.update(position.epoch * rows + position.rows, said)
                     save = folder is not None and folder.due()
                     if (save or step.due() or stop.asked()) and went_back():
                         break
@@ -174,11 +178,11 @@ def fit(  # noqa: PLR0915 (the whole of training, to be read from top to bottom)
                         break
                     if folder and save:
                         position.seconds = time.monotonic() - started
-                        folder.save(best, position)
+                        folder.save(best, position, good if retries else None)
                 position.seconds = time.monotonic() - started
-                if went_back() or position.rows < len(data):
+                if went_back() or position.rows < rows:
                     continue
-                weights = scheduled(vae, objective, lr, _share(position, 0, len(data), epochs))
+                weights = scheduled(vae, objective, lr, _share(position, 0, rows, epochs))
                 with step.averaged():
                     record = _end_epoch(vae, objective, data, held, position, seed, weights)
                     kept = checkpoint.snapshot(vae)
@@ -189,13 +193,13 @@ def fit(  # noqa: PLR0915 (the whole of training, to be read from top to bottom)
                 if on_epoch is not None and on_epoch(record) is True:
                     break
                 step.start_epoch()
-            bar.update(position.epoch * len(data) + position.rows, history.summary(position.epoch, epochs), force=True)
+            bar.update(position.epoch * rows + position.rows, said, force=True)
         if folder:
-            folder.save(best, position)
+            folder.save(best, position, good if retries and position.rows else None)
     if best is not None:
         vae.load_state_dict(best)
     vae.eval()
-    _close(history, position, objective, len(data), epochs, stop.asked())
+    _close(history, position, objective, rows, epochs, stop.asked())
     history.notes += form.notes
     return history
 
@@ -223,17 +227,17 @@ def _options(
 
 def _begin(
     folder: RunWriter | None, resume: bool, epochs: int, config: dict[str, Any], schema: Schema
-) -> tuple[Position, Weights | None]:
-    """Where the run starts, and its best weights so far: those of the folder's checkpoint, if it is resumed."""
+) -> tuple[Position, Weights | None, State | None]:
+    """Where the run starts, its best weights so far, and its epoch's start: of the checkpoint, if it is resumed."""
     if folder is None:
-        return Position(), None
-    position, best = (folder.read() if resume else None) or (Position(), None)
+        return Position(), None, None
+    position, saved = (folder.read() if resume else None) or (Position(), None)
     if position.epoch > epochs:
         raise InputError(
             f"the run in {folder.path} has {position.epoch} epochs already: give more than that, not {epochs}"
         )
     folder.start(config, schema, position)
-    return position, best
+    return (position, None, None) if saved is None else (position, saved.best, saved.start)
 
 
 def _settings(
@@ -284,7 +288,7 @@ class _Failure(NamedTuple):
     lr: float
 
 
-def _settle(step: Step, position: Position, lr: Weight) -> _Failure | None:
+def _settle(step: Step, position: Position, lr: Weight, seed: int) -> _Failure | None:
     """Bring the sums of the epoch to the position, and look whether all losses since the last time were finite."""
     sums, undone = step.settle()
     if sums:
@@ -293,10 +297,11 @@ def _settle(step: Step, position: Position, lr: Weight) -> _Failure | None:
         return None
     failed = undone[0]
     first = position.rows - sum(len(held.batch[0]) for held in undone)
-    culprit = diagnose(step.vae, step.objective, step.again(failed))
+    rows = slice(first, first + len(failed.batch[0]))
+    order = _order(len(step.data), seed, position.epoch)[rows].tolist()
+    culprit = diagnose(step.vae, step.objective, step.again(failed), order)
     return _Failure(
-        position.step - len(undone) + 1, slice(first, first + len(failed.batch[0])), culprit,
-        position.lr_factor * value(lr, failed.now),
+        position.step - len(undone) + 1, rows, culprit, position.lr_factor * value(lr, failed.now)
     )  # fmt: skip
 
 
@@ -315,12 +320,17 @@ def _stop_at_non_finite(
     )
 
 
+def _order(rows: int, seed: int, epoch: int) -> Tensor:
+    """The order in which an epoch takes the rows."""
+    return torch.randperm(rows, generator=torch.Generator().manual_seed(seed * 1_000_003 + epoch))
+
+
 def _batches(data: Dataset, size: int, seed: int, position: Position) -> Iterator[tuple[Tensor, ...]]:
     """The batches (x, *contexts) of this epoch from the run's position on, in an order that seed and epoch decide.
 
     They are rows as the data hold them, gathered for many batches at once, which costs a fraction of gathering each.
     """
-    order = torch.randperm(len(data), generator=torch.Generator().manual_seed(seed * 1_000_003 + position.epoch))
+    order = _order(len(data), seed, position.epoch)
     block = size * max(1, _GATHERED_ROWS // size)
     begun = position.rows
     for start in range(begun // block * block, len(data), block):

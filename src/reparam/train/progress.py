@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import sys
 import time
+from collections.abc import Callable
 from types import TracebackType
 from typing import Any
 
@@ -48,8 +49,11 @@ class Progress:
             self.stream.write(f"\r{text.ljust(self.width)}\n" if self.terminal else f"{text}\n")
             self.stream.flush()
 
-    def update(self, done: int, said: str = "", force: bool = False) -> None:
-        """Show that ``done`` units are done; lines come ten times a second at most, each ten seconds off terminals."""
+    def update(self, done: int, said: str | Callable[[float], str] = "", force: bool = False) -> None:
+        """Show that ``done`` units are done; lines come ten times a second at most, each ten seconds off terminals.
+
+        What is ``said`` beside may be a function of the units per second, which is called when there is a line.
+        """
         if not self.enabled:
             return
         now = time.monotonic()
@@ -61,7 +65,8 @@ class Progress:
         self.shown = now
         rate = (done - self.first) / max(now - self.started, 1e-9)
         left = (self.total - done) / rate if rate > 0 else 0.0
-        line = f"{done / self.total:4.0%}  {rate:,.0f} {self.unit}/s, {duration(left)} left  {said}".rstrip()
+        words = said if isinstance(said, str) else said(rate)
+        line = f"{done / self.total:4.0%}  {rate:,.0f} {self.unit}/s, {duration(left)} left  {words}".rstrip()
         if self.terminal:
             self.stream.write("\r" + line.ljust(self.width))
             self.width = len(line)

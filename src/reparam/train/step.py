@@ -7,6 +7,7 @@ From the first such loss on the weights stay as they are, so that the step can b
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
@@ -71,12 +72,15 @@ class Step:
         self.parameters = [p for p in vae.parameters() if p.requires_grad]
         self.learns_beside = bool(self.auxiliary.adversaries) or hasattr(vae.posterior, "absorb")
         self.halt, self.good = (torch.zeros((), dtype=torch.float32, device=self.like.device) for _ in range(2))
+        self.waits = self.like.device.type != "cpu"  # for a loss: elsewhere than here, to look at one is to wait for it
+        self.moving = bool(objective.schedules())
         self.graph: _Graph | None = None
         self.restart(position)
 
     def restart(self, position: Position) -> None:
         """Go on from this position, to which model and optimiser have been brought."""
-        self.taken, self.held = position.step, list[Held]()
+        self.taken, self.held, self.failed = position.step, list[Held](), False
+        self.uncounted: list[tuple[Tensor, Tensor, int]] = []
         # unknown before the first step: a hierarchy has a sum for each layer
         sums = [*position.sums, position.squares] if position.sums else None
         self.tally = None if sums is None else torch.tensor(sums, dtype=torch.float64).to(self.like.device)
@@ -93,19 +97,28 @@ class Step:
         self.taken += 1
         noise = self.data.noise(batch[0])
         if self.graph is not None and self.graph.fits(batch):
+            self._count()
             self.graph.run(batch, noise, now, lr)
         else:
             self._eager(batch, noise, now, lr)
 
+    def begun(self) -> bool:
+        """Whether a step has been done, so that the optimiser has its state and the sums are known."""
+        self._count()
+        return self.tally is not None
+
     def due(self) -> bool:
         """Whether it is time to :meth:`settle`."""
-        return len(self.held) >= min(_HELD_STEPS, max(1, _HELD_ELEMENTS // max(1, self.held[-1].batch[0].numel())))
+        return self.failed or len(self.held) >= min(
+            _HELD_STEPS, max(1, _HELD_ELEMENTS // max(1, self.held[-1].batch[0].numel()))
+        )
 
     def settle(self) -> tuple[list[float], list[Held]]:
         """The sums so far over rows, and the steps since the last call from the first whose loss was not finite on.
 
         The last sum is of the gradient's squared norm. If there is such a step, the weights are those before it.
         """
+        self._count()
         undone = self.held[round(float(self.good)) :]
         if not undone:
             self.held.clear()
@@ -116,6 +129,7 @@ class Step:
         """Forget the sums; and the compiled step, where modules or objective have been changed since it was made."""
         if self.tally is not None:
             self.tally.zero_()
+        self.moving = bool(self.objective.schedules())
         if self.graph is not None and self.graph.identity != _identity(self.vae, self.objective):
             with suppress(Uncompilable):  # eager, then
                 self.compile(self.graph.example)
@@ -132,35 +146,63 @@ class Step:
             draw = objective.draw(self.vae, x, *c)
             bound = objective.bound(draw)
             surrogate = current.surrogate(draw, bound if current is objective else current.bound(draw))
-            penalty = torch.as_tensor(current.penalty(draw, len(self.data)), dtype=bound.dtype, device=bound.device)
+            penalty = current.penalty(draw, len(self.data))
+            penalty = penalty if isinstance(penalty, Tensor) else bound.new_tensor(penalty)
             loss = penalty - surrogate.mean()
         with torch.no_grad():
             layers = () if draw.kl_layers is None else draw.kl_layers
-            each = (bound, draw.reconstruction, finite_kl(draw), penalty.detach().expand(len(x)), *layers)
-            sums = torch.stack([t.sum() for t in each])
-        return loss, sums.double(), draw
+            each = (bound, draw.reconstruction, finite_kl(draw), penalty.detach().expand(x.shape[0]), *layers)
+            sums = torch.stack(each).sum(1, dtype=torch.float64)
+        return loss, sums, draw
 
     def _eager(self, batch: tuple[Tensor, ...], noise: Tensor | None, now: float, lr: float) -> None:
-        current, rows = self.objective.at(now), len(batch[0])
+        current, rows = self.objective.at(now) if self.moving else self.objective, batch[0].shape[0]
         for p in self.parameters:
             p.grad = None
         every: list[Tensor] = []
         draws: list[Draw] = []
-        for part in _parts(rows, self.options.accumulate):
+        for part in _parts(rows, self.options.accumulate) if self.options.accumulate > 1 else (slice(None),):
             few = batch if self.options.accumulate == 1 else tuple(t[part] for t in batch)
             loss, more, draw = self.terms(few, None if noise is None else noise[part], current)
-            loss = loss if len(few[0]) == rows else loss * (len(few[0]) / rows)
+            loss = loss if few is batch else loss * (few[0].shape[0] / rows)
             loss.backward()
-            self.halt.logical_or_(loss.detach().isfinite().logical_not_())
+            if self._halted(loss.detach()):
+                return
             every.append(more)
             draws += [draw] if self.learns_beside else []
         parameters: list[Tensor] = [p for p in self.parameters if p.grad is not None]
         norm = self._update(parameters, [p.grad for p in parameters if p.grad is not None], lr)
         if self.learns_beside:
             self._learn_beside(draws)
-        sums = torch.where(self.halt > 0, 0.0, _with_square(sum(every[1:], every[0]), norm, rows))
-        self.tally = sums if self.tally is None else self.tally.add_(sums)
-        self.good.add_(1 - self.halt)
+            if self.failed:
+                return
+        sums = sum(every[1:], every[0])
+        if self.waits:
+            sums, norm = (torch.where(self.halt > 0, 0.0, t) for t in (sums, norm))
+        self.uncounted.append((sums, norm, rows))
+        self.good.add_(1 - self.halt if self.waits else 1)
+
+    def _halted(self, loss: Tensor) -> bool:
+        """Whether a loss was not finite, where that can be told without waiting; where not, ``halt`` will tell."""
+        if self.waits:
+            self.halt.logical_or_(loss.isfinite().logical_not_())
+            return False
+        self.failed = not math.isfinite(loss) or float(self.halt) > 0
+        if self.failed:
+            self.halt.fill_(1.0)
+        return self.failed
+
+    def _count(self) -> None:
+        """Bring the sums of the eager steps since the last call to the tally, one after the other as a graph does."""
+        if not self.uncounted:
+            return
+        sums, norms, rows = zip(*self.uncounted, strict=True)
+        self.uncounted = []
+        totals = [0.0] * (len(sums[0]) + 1) if self.tally is None else self.tally.tolist()
+        for each, norm, count in zip(torch.stack(sums).tolist(), torch.stack(norms).tolist(), rows, strict=True):
+            totals = [a + b for a, b in zip(totals, [*each, count * norm**2], strict=True)]
+        new = torch.tensor(totals, dtype=torch.float64).to(self.like.device)
+        self.tally = new if self.tally is None else self.tally.copy_(new)  # in place: a graph adds to it
 
     def _learn_beside(self, draws: Sequence[Draw]) -> None:
         """What adversaries and codebooks take from the step."""
@@ -169,6 +211,7 @@ class Step:
                 return
             if not self.auxiliary.step(draw):
                 self.halt.fill_(1.0)
+                self.failed = True
             else:
                 self.vae.absorb(draw)
 

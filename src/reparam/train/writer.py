@@ -56,13 +56,13 @@ class RunWriter:
         if path.exists():
             self.lock.take()
 
-    def read(self) -> tuple[Position, Weights | None] | None:
+    def read(self) -> tuple[Position, checkpoint.Saved] | None:
         """Put model, optimisers and torch's generator into the state to resume from; None where there is none."""
         found = checkpoint.read(self.path, self.settings, self.earlier)
         if found is None:
             return None
         self.keep = found.latest
-        return found.state.put(self.vae, self.optimizer, self.auxiliary), found.best
+        return found.saved.state.put(self.vae, self.optimizer, self.auxiliary), found.saved
 
     def start(self, config: Mapping[str, Any], schema: Schema, position: Position) -> None:
         """What stands from the first moment: the configuration, and the history up to the checkpoint."""
@@ -94,12 +94,15 @@ class RunWriter:
         """Whether the last save is longer ago than it should be."""
         return time.monotonic() - self.saved > self.seconds
 
-    def save(self, best: Weights | None, position: Position) -> None:
-        """The weights to use (the best, else the present ones), and everything needed to go on, in the background."""
+    def save(self, best: Weights | None, position: Position, start: State | None = None) -> None:
+        """The weights to use (the best, else the present ones), and everything needed to go on, in the background.
+
+        ``start`` is the state at the epoch's start, where the run may go back to it.
+        """
         self.wait()
         self._begin_again_if_vanished(position.records)
         state = State.of(self.vae, self.optimizer, self.auxiliary, position)
-        self._pending = self._thread.submit(self._write, state, best)
+        self._pending = self._thread.submit(self._write, checkpoint.Saved(state, best, start))
         self.saved, self.usable = time.monotonic(), True
 
     def save_weights(self, weights: Weights) -> None:
@@ -133,9 +136,9 @@ class RunWriter:
             self._thread.shutdown()
             self.lock.release()
 
-    def _write(self, state: State, best: Weights | None) -> None:
-        write_weights(self.vae, self.path, state.weights if best is None else best)
-        checkpoint.write(self.path, state, best, self.settings, self.keep)
+    def _write(self, saved: checkpoint.Saved) -> None:
+        write_weights(self.vae, self.path, saved.state.weights if saved.best is None else saved.best)
+        checkpoint.write(self.path, saved, self.settings, self.keep)
         self.keep = True
 
     def _begin(self, records: Sequence[Mapping[str, Any]]) -> None:
