@@ -54,7 +54,7 @@ def own_listing(q: Distribution) -> Samples | None:
 
 
 @cache
-def _has_own(kind: type[Distribution]) -> bool:
+def _has_own(kind: type[Any]) -> bool:
     """Whether these are :class:`OwnDraws`: a question that is dear, and asked at each step."""
     return issubclass(kind, OwnDraws)
 
