@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable
-from functools import cache
 from typing import Any, NamedTuple, Protocol, cast, runtime_checkable
 
 import torch
@@ -45,18 +44,17 @@ class OwnDraws(Protocol):
 
 def own_draws(q: Distribution, k: int) -> Samples | None:
     """K samples in the way that ``q`` has for training, if it has one."""
-    return cast(OwnDraws, q).draws(k) if _has_own(type(q)) else None
+    return cast(OwnDraws, q).draws(k) if _has_own(q) else None
 
 
 def own_listing(q: Distribution) -> Samples | None:
     """All values of ``q``, if that is how it wants to be read."""
-    return cast(OwnDraws, q).listing() if _has_own(type(q)) else None
+    return cast(OwnDraws, q).listing() if _has_own(q) else None
 
 
-@cache
-def _has_own(kind: type[Any]) -> bool:
-    """Whether these are :class:`OwnDraws`: a question that is dear, and asked at each step."""
-    return issubclass(kind, OwnDraws)
+def _has_own(q: Distribution) -> bool:
+    """Whether it is :class:`OwnDraws`, asked in the quick way: it is asked at each step."""
+    return hasattr(q, "draws") and hasattr(q, "listing")
 
 
 class Discrete(Distribution):
