@@ -1,6 +1,6 @@
 """What the library is compared with, in a process of its own: threads, denormals and memory as torch sets them up.
 
-``python -m reparam.bench.beside CASE THREADS``, the case as JSON, reads names of loops from its input, a line each; for
+``main`` of CASE, as JSON, and THREADS reads names of loops from its input, a line each; for
 each it does a round and prints the seconds that it took.
 """
 
@@ -13,15 +13,15 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict
-from typing import Any
 
 import torch
 
 from reparam.bench import hand, peers
-from reparam.bench.cases import Case
+from reparam.bench.cases import Case, of_json
 
 Round = Callable[[], object]
 ROW_BY_ROW = "row by row"
+_PROGRAM = "import sys; from reparam.bench.beside import main; main(*sys.argv[1:])"
 
 
 def timed(run: Round) -> float:
@@ -49,7 +49,13 @@ class Beside:
     """That process, for one case; it does nothing between two rounds."""
 
     def __init__(self, case: Case, threads: int) -> None:
-        words = [sys.executable, "-m", "reparam.bench.beside", json.dumps(asdict(case)), str(threads)]
+        words = [
+            sys.executable,
+            "-c",
+            "import sys; from reparam.bench.beside import main; main(*sys.argv[1:])",
+            json.dumps(asdict(case)),
+            str(threads),
+        ]
         plain = {name: value for name, value in os.environ.items() if name != "GOMP_SPINCOUNT"}
         self.process = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=plain)
         self.names = self._read().split(",")
@@ -79,12 +85,7 @@ class Beside:
 def main(case: str, threads: str) -> None:
     """Serve rounds until the input ends."""
     torch.set_num_threads(int(threads))
-    fields: dict[str, Any] = {n: tuple(v) if isinstance(v, list) else v for n, v in json.loads(case).items()}
-    rounds = others(Case(**fields))
+    rounds = others(of_json(case))
     print(",".join(rounds), flush=True)
     for line in sys.stdin:
         print(timed(rounds[line.strip()]), flush=True)
-
-
-if __name__ == "__main__":
-    main(*sys.argv[1:])

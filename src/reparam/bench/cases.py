@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import math
 from dataclasses import dataclass
 
 import torch
@@ -27,19 +29,24 @@ class Case:
     rows: int = 8192
     few: int = 16
     evaluation: bool = False
+    whole: bool = False  # a process from its start to its end
 
     @property
     def forms(self) -> tuple[tuple[bool, str], ...]:
         """(compiled, precision) of the library's runs."""
         if self.evaluation:
             return (False, "float32"), (True, "float32"), (True, "bfloat16")
+        if self.whole:
+            return ((False, "float32"),)
         forms = (False, "float32"), (True, "float32"), (True, "bfloat16")
         return ((False, "float32"), (False, "bfloat16")) if self.channels else forms
 
     def data(self) -> Tensor:
         """Rows of zeros and ones, the first fifth of the columns always zero as the border of digits is."""
         generator = torch.Generator().manual_seed(0)
-        x = (torch.rand(self.rows, *self.shape, generator=generator) < 0.3).float()
+        x = torch.empty(self.rows, *self.shape)
+        for part in x.split(_AT_ONCE):  # in parts, so that the most memory of a run is not that of its making
+            part.copy_(torch.rand(part.shape, generator=generator) < 0.3)
         flat = x.reshape(self.rows, -1)
         flat[:, : flat.shape[1] // 5] = 0
         return x
@@ -63,20 +70,30 @@ class Case:
         return HandWritten(encoder, decoder, self.k)
 
     def products(self, rows: int) -> list[tuple[int, int, int]]:
-        """(m, n, k) of every matrix product of a step on so many rows; empty for convolutions."""
-        if self.channels:
-            return []
-        found: list[tuple[int, int, int]] = []
-        model = self.vae()
-        for part, count in ((model.posterior, rows), (model.likelihood, rows * self.k)):
-            layers = [m for m in part.modules() if isinstance(m, nn.Linear)]
-            for i, layer in enumerate(layers):
-                inputs, outputs = layer.in_features, layer.out_features
-                found += [(count, outputs, inputs), (outputs, inputs, count)]
-                if part is model.likelihood or i:  # the data need no gradient
-                    found.append((count, inputs, outputs))
+        """(m, n, k) of every matrix product of a step on so many rows; of convolutions, that of their patches."""
+        model, found = self.vae(), list[tuple[int, int, int]]()
+        first = next(m for m in model.posterior.modules() if isinstance(m, _LAYERS))
+
+        def note(layer: nn.Module, given: tuple[Tensor, ...], out: Tensor) -> None:
+            assert isinstance(layer, _LAYERS)
+            kernel = math.prod(getattr(layer, "kernel_size", ()))
+            outward = isinstance(layer, nn.ConvTranspose2d)  # whose patches are those of what it gives
+            inner, patched = (given[0], out) if outward else (out, given[0])
+            if isinstance(layer, nn.Linear):
+                m, n, k = given[0].numel() // layer.in_features, layer.out_features, layer.in_features
+            else:
+                m, n, k = inner.numel() // inner.shape[1], inner.shape[1], kernel * patched.shape[1]
+            found.extend([(m, n, k), (n, k, m)] + [(m, k, n)] * (layer is not first))  # the data need no gradient
+
+        for layer in (m for m in model.modules() if isinstance(m, _LAYERS)):
+            layer.register_forward_hook(note)
+        with torch.no_grad():
+            model(self.data()[:1].expand(rows, *self.shape), k=self.k)
         return found
 
+
+_LAYERS = (nn.Linear, nn.Conv2d, nn.ConvTranspose2d)
+_AT_ONCE = 4096  # rows
 
 _ALL = (
     # as many rows as MNIST has: short runs end before Adam's moments of dead pixels become denormal numbers
@@ -86,5 +103,11 @@ _ALL = (
     Case("conv-64", (3, 64, 64), 32, channels=(32, 64, 128, 256), rows=256),
     Case("iwae-50", (784,), 50, hidden=(200, 200), batch=100, k=50, rows=400),
     Case("importance", (784,), 20, hidden=(400,), k=5000, rows=1000, evaluation=True),
+    Case("process", (64,), 8, hidden=(256,), rows=1797, whole=True),
 )
 CASES: dict[str, Case] = {case.name: case for case in _ALL}
+
+
+def of_json(text: str) -> Case:
+    """The case that was written by ``json.dumps(asdict(case))``."""
+    return Case(**{n: tuple(v) if isinstance(v, list) else v for n, v in json.loads(text).items()})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import resource
 import statistics
 import sys
@@ -11,8 +12,8 @@ from contextlib import suppress
 from typing import Any
 
 import torch
-from torch import Tensor
 
+from reparam.bench import whole
 from reparam.bench.beside import ROW_BY_ROW, Beside, timed
 from reparam.bench.cases import Case
 from reparam.data import Dataset
@@ -25,6 +26,9 @@ def measure(case: Case, compiled: bool, precision: str, rounds: int) -> dict[str
 
     The first round of each is thrown away: compilers, caches and allocators settle in it.
     """
+    if case.whole:
+        return whole.measure(case, rounds)
+    errors: dict[str, float] = {}
     with Beside(case, torch.get_num_threads()) as others:
         seconds: dict[str, list[float]] = {name: [] for name in ("reparam", *others.names)}
 
@@ -32,8 +36,10 @@ def measure(case: Case, compiled: bool, precision: str, rounds: int) -> dict[str
             for name in others.names:
                 seconds[name].append(others.seconds(name))
 
-        own = _evaluate if case.evaluation else _train
-        own(case, case.data(), compiled, precision, rounds + 1, seconds["reparam"], beside)
+        if case.evaluation:
+            errors = _evaluate(case, compiled, precision, rounds + 1, seconds["reparam"], beside)
+        else:
+            _train(case, compiled, precision, rounds + 1, seconds["reparam"], beside)
     kept = {name: times[1 : rounds + 1] for name, times in seconds.items()}
     rows = {name: case.few if name == ROW_BY_ROW else case.rows for name in kept}
     rates = {name: rows[name] / statistics.median(times) for name, times in kept.items()}
@@ -48,12 +54,13 @@ def measure(case: Case, compiled: bool, precision: str, rounds: int) -> dict[str
         "case": case.name, "compiled": compiled, "precision": precision, "rounds": rounds,
         "samples_per_second": {n: round(r, 1) for n, r in rates.items()},
         "ratio": {n: round(r, 3) for n, r in ratios.items()},
-        "peak_mb": _peak_mb(), **_shares(case, rates["reparam"], precision),
+        "peak_mb": peak_mb(), "data_mb": round(case.rows * math.prod(case.shape) * 4 / 2**20, 1), **errors,
+        **_shares(case, rates["reparam"], precision),
     }  # fmt: skip
 
 
 def _train(
-    case: Case, x: Tensor, compiled: bool, precision: str, rounds: int, seconds: list[float], beside: Callable[[], None]
+    case: Case, compiled: bool, precision: str, rounds: int, seconds: list[float], beside: Callable[[], None]
 ) -> None:
     """``fit`` itself, an epoch to a round; the others run between two of its epochs."""
     began = time.perf_counter()
@@ -66,22 +73,33 @@ def _train(
 
     torch.manual_seed(0)
     fit(
-        case.vae(), Dataset(x), objective=case.objective(), epochs=rounds, batch_size=case.batch, compile=compiled,
-        precision=precision, progress=False, on_epoch=on_epoch,
+        case.vae(), Dataset(case.data()), objective=case.objective(), epochs=rounds, batch_size=case.batch,
+        compile=compiled, precision=precision, progress=False, on_epoch=on_epoch,
     )  # fmt: skip
 
 
 def _evaluate(
-    case: Case, x: Tensor, compiled: bool, precision: str, rounds: int, seconds: list[float], beside: Callable[[], None]
-) -> None:
+    case: Case, compiled: bool, precision: str, rounds: int, seconds: list[float], beside: Callable[[], None]
+) -> dict[str, float]:
+    """The error of a row's value is that against the same samples weighed eagerly in float32, in nats, of a model that
+    is trained.
+    """
     torch.manual_seed(0)
-    vae = case.vae()
+    vae, x = case.vae(), case.data()
+    fit(vae, Dataset(x), epochs=20, compile=False, progress=False)
+    found = None
     for _ in range(rounds):
-        seconds.append(timed(lambda: log_likelihood(vae, x, case.k, compile=compiled, precision=precision)))
+        began = time.perf_counter()
+        found = log_likelihood(vae, x, case.k, compile=compiled, precision=precision)
+        seconds.append(time.perf_counter() - began)
         beside()
+    assert found is not None
+    plain = log_likelihood(vae, x[: case.few], case.k, compile=False, precision="float32")
+    error = found.per_datum[: case.few] - plain.per_datum
+    return {"error_mean": round(float(error.mean()), 6), "error_sd": round(float(error.std()), 6)}
 
 
-def _peak_mb() -> float:
+def peak_mb() -> float:
     """The most memory that this process held, in MB."""
     unit = 1 << 20 if sys.platform == "darwin" else 1 << 10
     return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit, 1)
@@ -89,8 +107,9 @@ def _peak_mb() -> float:
 
 def _shares(case: Case, rate: float, precision: str) -> dict[str, float]:
     """The arithmetic of the step, as a share of the same products alone and of a large one, 2048 cubed."""
-    if case.evaluation or not (products := case.products(case.batch)):
+    if case.evaluation:
         return {}
+    products = case.products(case.batch)
     dtype = torch.bfloat16 if precision == "bfloat16" else torch.float32
     flops = sum(2 * m * n * k for m, n, k in products)
     alone = sum(_product_seconds(m, n, k, dtype) for m, n, k in products)

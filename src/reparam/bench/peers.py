@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
+from reparam.bench import by_pythae
+
 if TYPE_CHECKING:
     from reparam.bench.cases import Case
 
@@ -19,7 +21,17 @@ def installed(case: Case, x: Tensor) -> dict[str, Callable[[], object]]:
         return found
     if importlib.util.find_spec("jax"):
         found["jax"] = _jax(case, x)
+    if importlib.util.find_spec("pythae"):
+        found["pythae"] = by_pythae.epochs(x, case.hidden[0], case.latent, case.batch)
     return found
+
+
+def programs(data: str, folder: str, sizes: dict[str, int]) -> dict[str, str]:
+    """The text of a process that trains for an epoch on the x of ``data``, of each that is here."""
+    if not importlib.util.find_spec("pythae"):
+        return {}
+    call = "by_pythae.epochs(x, {hidden}, {latent}, {batch})()".format(**sizes)
+    return {"pythae": f"{data}\nimport sys; sys.path.insert(0, {folder!r})\nimport by_pythae\n{call}\n"}
 
 
 def _jax(case: Case, x: Tensor) -> Callable[[], object]:

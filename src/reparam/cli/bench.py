@@ -7,7 +7,7 @@ import subprocess
 import sys
 from typing import Any
 
-from reparam.bench import CASES, measure
+from reparam.bench import CASES, growth, measure
 from reparam.cli.common import prepare, say
 from reparam.cli.options import BenchOptions
 from reparam.engine import has_bfloat16
@@ -19,6 +19,8 @@ from reparam.vae import reference
 def bench(options: BenchOptions) -> int:
     """``reparam bench``."""
     prepare(options.threads)
+    if options.growth:
+        return _growth(options)
     names = options.cases.split(",") if options.cases else ["mlp-128"] if options.quick else list(CASES)
     for name in names:
         if name not in CASES:
@@ -33,6 +35,21 @@ def bench(options: BenchOptions) -> int:
         print(json.dumps({"environment": environment(), "results": results}))
     else:
         print("\n".join([_HEAD, *map(_line, results)]))
+    return 0
+
+
+def _growth(options: BenchOptions) -> int:
+    points = []
+    for axis, value, case, processes in growth.points(options.quick):
+        say(f"{axis} = {value}")
+        points.append({"axis": axis, "value": value, **growth.measure(case, processes, options.threads)})
+    if options.json:
+        print(json.dumps({"environment": environment(), "growth": points}))
+        return 0
+    print(f"{'axis':<12}{'value':>8}{'samples/s':>12}{'s per epoch':>13}{'peak MB':>9}")
+    for p in points:
+        rate, seconds = p["samples_per_second"], p["seconds_per_epoch"]
+        print(f"{p['axis']:<12}{p['value']:>8}{rate:>12,.0f}{seconds:>13.3f}{p['peak_mb']:>9.0f}")
     return 0
 
 
@@ -62,4 +79,6 @@ def _line(result: dict[str, Any]) -> str:
     own, large = shares
     ratios = ", ".join(f"{name} {ratio:.2f}" for name, ratio in result["ratio"].items())
     rate = f"{result['samples_per_second']['reparam']:,.0f}"
+    if "error_mean" in result:
+        ratios += f"; error {result['error_mean']:+.4f} sd {result['error_sd']:.4f} nats"
     return f"{result['case']:<12}{form:<20}{rate:>11}  {result['peak_mb']:>8.0f}  {own:>8}  {large:>7}  {ratios}"

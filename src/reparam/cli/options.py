@@ -335,10 +335,11 @@ class BenchOptions:
 
     json: bool = option(False, "print one JSON object")
     quick: bool = option(False, "one case and two rounds: whether it runs, not how fast")
-    cases: str | None = option(None, "mlp-128, mlp-1024, conv-28, conv-64, iwae-50, importance; all unless given")
+    cases: str | None = option(None, "mlp-128, mlp-1024, conv-28, conv-64, iwae-50, importance, process; or all")
     rounds: int | None = option(None, "alternating rounds of which medians are taken: 7, or 2 if quick")
     form: str | None = option(None, "one form in this process: eager-float32, compiled-bfloat16, ...")
     threads: int | None = option(None, "threads of torch; all cores unless given")
+    growth: bool = option(False, "how the cost grows with rows, dimensions, samples, batch and processes instead")
 
 
 # command: (its options, the module of its work)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -15,9 +17,34 @@ from reparam.train.auxiliary import load_optimizer, optimizer_tensors
 
 Factory = Callable[..., torch.optim.Optimizer]
 
+
+class _Undecorated(torch.optim.Optimizer):
+    """torch's own, called past a decorator that imports torch's compiler: longer than a short run itself takes."""
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """That of torch."""
+        inspect.unwrap(torch.optim.Optimizer.add_param_group)(self, param_group)
+
+    def state_dict(self) -> dict[str, Any]:
+        """That of torch."""
+        state: dict[str, Any] = inspect.unwrap(torch.optim.Optimizer.state_dict)(self)
+        return state
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """That of torch."""
+        inspect.unwrap(torch.optim.Optimizer.load_state_dict)(self, state_dict)
+
+
+class _Adam(_Undecorated, torch.optim.Adam): ...
+
+
+class _AdamW(_Undecorated, torch.optim.AdamW): ...
+
+
+_ADAMS = (_Adam, _AdamW, torch.optim.Adam, torch.optim.AdamW)
 OPTIMIZERS: dict[str, Factory] = {
-    "adam": torch.optim.Adam,
-    "adamw": torch.optim.AdamW,
+    "adam": _Adam,
+    "adamw": _AdamW,
     "adamax": torch.optim.Adamax,
     "nadam": torch.optim.NAdam,
     "radam": torch.optim.RAdam,
@@ -41,7 +68,7 @@ def make(optimizer: str | Factory | torch.optim.Optimizer, module: nn.Module, lr
     if isinstance(optimizer, str) and optimizer not in OPTIMIZERS:
         raise InputError(f"unknown optimizer {optimizer!r}: {nearest(optimizer, OPTIMIZERS)}")
     factory = OPTIMIZERS[optimizer] if isinstance(optimizer, str) else optimizer
-    more = {"fused": True} if factory in (torch.optim.Adam, torch.optim.AdamW) else {}
+    more = {"fused": True} if factory in _ADAMS else {}
     made = factory(module.parameters(), lr=lr, **more)
     if not isinstance(made, torch.optim.Optimizer):
         raise InputError(f"optimizer makes a {type(made).__name__}, not a torch.optim.Optimizer")
@@ -83,7 +110,7 @@ class Adam:
     @staticmethod
     def serves(optimizer: torch.optim.Optimizer) -> bool:
         """Whether this optimiser is one that it can stand for."""
-        if type(optimizer) not in (torch.optim.Adam, torch.optim.AdamW) or len(optimizer.param_groups) != 1:
+        if type(optimizer) not in _ADAMS or len(optimizer.param_groups) != 1:
             return False
         group = optimizer.param_groups[0]
         return bool(group["fused"]) and not group["amsgrad"] and not group["maximize"]
