@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -110,4 +111,5 @@ CASES: dict[str, Case] = {case.name: case for case in _ALL}
 
 def of_json(text: str) -> Case:
     """The case that was written by ``json.dumps(asdict(case))``."""
-    return Case(**{n: tuple(v) if isinstance(v, list) else v for n, v in json.loads(text).items()})
+    fields: dict[str, Any] = {n: tuple(v) if isinstance(v, list) else v for n, v in json.loads(text).items()}
+    return Case(**fields)

@@ -45,7 +45,8 @@ def _case(axis: str, value: int) -> Case:
         return replace(_BASE, shape=(value,))
     if axis == "k":  # fewer rows, for rounds of like length
         return replace(_BASE, k=value, rows=_BASE.rows // (1 if value < 10 else 4))
-    return _BASE if axis == "processes" else replace(_BASE, **{axis: value})
+    changed: dict[str, Any] = {} if axis == "processes" else {axis: value}
+    return replace(_BASE, **changed)
 
 
 def measure(case: Case, processes: int, threads: int | None) -> dict[str, Any]:

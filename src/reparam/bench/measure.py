@@ -8,15 +8,15 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Any
 
 import torch
 
 from reparam.bench import whole
-from reparam.bench.beside import ROW_BY_ROW, Beside, timed
+from reparam.bench.beside import ROW_BY_ROW, Beside
 from reparam.bench.cases import Case
 from reparam.data import Dataset
+from reparam.engine.peak import product_rate, product_seconds
 from reparam.evaluate import log_likelihood
 from reparam.train import fit
 
@@ -112,25 +112,11 @@ def _shares(case: Case, rate: float, precision: str) -> dict[str, float]:
     products = case.products(case.batch)
     dtype = torch.bfloat16 if precision == "bfloat16" else torch.float32
     flops = sum(2 * m * n * k for m, n, k in products)
-    alone = sum(_product_seconds(m, n, k, dtype) for m, n, k in products)
-    large = 2 * 2048**3 / _product_seconds(2048, 2048, 2048, dtype)
+    alone = sum(product_seconds(m, n, k, dtype) for m, n, k in products)
+    large = product_rate(dtype)
     achieved = flops * rate / case.batch
     return {
         "gflops": round(achieved / 1e9, 1),
         "share_of_own_products": round(achieved / (flops / alone), 3),
         "share_of_2048": round(achieved / large, 3),
     }
-
-
-def _product_seconds(m: int, n: int, k: int, dtype: torch.dtype) -> float:
-    """The best of several timings."""
-    a, b = torch.ones(m, k, dtype=dtype), torch.ones(n, k, dtype=dtype)
-    repeats = min(1000, max(1, int(2e8 / (m * n * k))))
-
-    def run() -> None:
-        for _ in range(repeats):
-            torch.mm(a, b.t())
-
-    with suppress(RuntimeError), torch.no_grad():
-        run()
-    return min(timed(run) for _ in range(5)) / repeats

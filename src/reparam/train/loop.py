@@ -30,6 +30,7 @@ from reparam.train.history import History, scheduled
 from reparam.train.optimisers import Factory
 from reparam.train.process import flushed_denormals, stop_request
 from reparam.train.progress import Progress
+from reparam.train.roof import Roof
 from reparam.train.step import Options, Step, require_options
 from reparam.train.writer import RunWriter
 from reparam.vae import VAE, reference
@@ -97,7 +98,8 @@ def fit(  # noqa: PLR0915 (the whole of training, to be read from top to bottom)
     saved.
 
     After a step whose loss is not finite, ``retries`` times the run goes back to the start of its epoch and on at half
-    the learning rate; this is said by a warning and in ``History.notes``.
+    the learning rate; this is said by a warning and in ``History.notes``. Checkpoints within an epoch of such a run hold
+    its start too; one that was begun with ``retries=0`` goes back to the step that it was resumed from.
 
     ``seed`` decides the order of rows and all noise; the caller's generators are left as they were.
     ``progress`` None shows progress on terminals; ``on_start`` is called when data and model have been accepted and
@@ -159,8 +161,10 @@ def fit(  # noqa: PLR0915 (the whole of training, to be read from top to bottom)
             step.restart(position)
             return True
 
+        roof = Roof(vae, objective, data, options.precision)
+
         def said(rate: float) -> str:
-            return history.summary(position.epoch, epochs)
+            return "  ".join(filter(None, (roof.words(rate), history.summary(position.epoch, epochs))))
 
         with Progress(epochs * rows, "rows", progress) as bar:
             form = Form(compile, step, position, size, bar.line)
