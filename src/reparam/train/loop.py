@@ -98,8 +98,8 @@ def fit(  # noqa: PLR0915 (the whole of training, to be read from top to bottom)
     saved.
 
     After a step whose loss is not finite, ``retries`` times the run goes back to the start of its epoch and on at half
-    the learning rate; this is said by a warning and in ``History.notes``. Checkpoints within an epoch of such a run hold
-    its start too; one that was begun with ``retries=0`` goes back to the step that it was resumed from.
+    the learning rate; this is said by a warning and in ``History.notes``. Checkpoints within an epoch of such a run
+    hold its start too; one that was begun with ``retries=0`` goes back to the step that it was resumed from.
 
     ``seed`` decides the order of rows and all noise; the caller's generators are left as they were.
     ``progress`` None shows progress on terminals; ``on_start`` is called when data and model have been accepted and
