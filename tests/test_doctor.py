@@ -446,3 +446,37 @@ def test_gradients_that_exploded_in_a_training_are_named():
     wild = rp.fit(vae, x, epochs=1, batch_size=50).records
     records = [*calm, *({**r, "epoch": 9} for r in wild)]
     assert "exploding_gradients" in names(quick(vae, model.data(400), history=records))
+
+
+def test_a_fixed_scale_ten_times_too_large_is_named_though_the_code_has_collapsed_under_it():
+    """Training with such a scale leaves z unused: what is missed is then all that the data vary by, and fits the scale.
+
+    A linear model with as many latents knows better.
+    """
+    model = LinearGaussian.random(2, 8, seed=0, s=0.1, gain=0.3)
+    vae = rp.recipes.vae(8, 2, likelihood="gaussian", scale=1.0, hidden=(16,))
+    train = model.data(300, 1)
+    rp.fit(vae, train, epochs=5, batch_size=50)
+    found = quick(vae, model.data(100, 2), train=train)
+    assert {"posterior_collapse", "scale_too_large", "decoder_underfits"} <= names(found)
+    assert found["decoder_underfits"].number.value > 5
+    assert "shared" in found["scale_too_large"].remedy
+
+
+def test_what_the_bound_loses_on_held_out_rows_is_the_sum_of_its_shares():
+    model = LinearGaussian.random(2, 6, seed=0)
+    numbers = quick(model.diagonal(), model.data(100), train=model.data(100, 1)).numbers
+    shares = ("train_test_gap", "amortisation_gap_test_less_train", "approximation_gap_test_less_train")
+    assert numbers["generalisation_gap"].value == pytest.approx(sum(numbers[name].value for name in shares), abs=1e-9)
+
+
+def test_a_model_of_the_bound_of_many_samples_is_judged_by_it():
+    """The prior as q is 8 nats from p(z|x), ten times as narrow; a bound of 50 samples hardly feels it."""
+    model = LinearGaussian(torch.tensor([[3.0], [0.0]]), torch.zeros(2), 1.0)
+    vae, x = model.prior_as_posterior(), model.data(400)
+    gap = quick(vae, x).numbers["amortisation_gap"].value
+    many = quick(vae, x, objective=rp.objectives.IWAE(50))
+    assert gap > 1
+    assert abs(many.numbers["amortisation_gap"].value) < 0.2 * gap
+    assert "encoder_underfits" not in many
+    assert "posterior_miscalibrated" not in many

@@ -55,7 +55,9 @@ def test_the_commands_of_the_readme_parse():
             parse(name, COMMANDS[name][0], words)
 
 
-@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", "docs/sklearn.md", "docs/explorer.md"])
+@pytest.mark.parametrize(
+    "page", ["README.md", "CONTRIBUTING.md", "docs/sklearn.md", "docs/explorer.md", "docs/evaluation.md"]
+)
 def test_links_and_pictures_exist(page):
     text = (ROOT / page).read_text()
     for target in re.findall(r"\]\(([^)#]+)\)", text):

@@ -337,3 +337,44 @@ def test_a_prior_of_torch_over_classes_is_summed():
     parts = Normal(means, 1.0).log_prob(x.unsqueeze(1)).sum(-1)
     truth = (parts + torch.tensor([0.3, -1.0]).log_softmax(-1)).logsumexp(-1)
     torch.testing.assert_close(exact(vae, x), truth, atol=1e-12, rtol=0)
+
+
+# Partly observed, and conditional.
+
+
+def test_what_is_seen_of_a_linear_gaussian_row_has_its_marginal():
+    """Every pattern of holes in 4 elements, one with nothing seen: rows and columns of the covariance are left out."""
+    model = LinearGaussian.random(2, 4, seed=1)
+    likelihood = rp.likelihoods.Standardized(
+        rp.likelihoods.Gaussian(nn.Linear(2, 4), model.s), torch.arange(4.0), torch.tensor([0.1, 1.0, 2.0, 30.0])
+    )
+    vae = rp.VAE(rp.priors.StandardNormal(2), rp.likelihoods.Observed(likelihood), anywhere(2))
+    w, b = (t.detach() for t in (likelihood.likelihood.net.weight, likelihood.likelihood.net.bias))
+    factor, sd = likelihood.spread[:, None] * w, likelihood.spread * model.s
+    covariance, mean = factor @ factor.T + torch.diag(sd**2), likelihood.loc + likelihood.spread * b
+    holes = torch.cartesian_prod(*[torch.tensor([False, True])] * 4)
+    x = mean + torch.randn(16, 4) * sd
+    expected = [
+        0.0 if bool(h.all()) else float(MultivariateNormal(mean[~h], covariance[~h][:, ~h]).log_prob(row[~h]))
+        for row, h in zip(x, holes, strict=True)
+    ]
+    data = rp.Dataset(torch.where(holes, torch.nan, x), missing=True)
+    found = rp.evaluate.log_likelihood(vae, data, method="exact").per_datum
+    torch.testing.assert_close(found, torch.tensor(expected), atol=1e-9, rtol=0)
+
+
+def test_a_conditional_linear_gaussian_model_has_a_marginal_for_each_row():
+    """A net that is affine in z and its context, and a prior whose mean and scale the context gives."""
+    net, prior = rp.networks.mlp(2, 3, (), context=2), rp.priors.ConditionalGaussian(nn.Linear(2, 4))
+    vae = rp.VAE(prior, rp.likelihoods.Gaussian(net, 0.4), anywhere(2))
+    x, c = torch.randn(6, 3), torch.randn(6, 2)
+    w, b = net.last.weight.detach(), net.last.bias.detach()
+    with torch.no_grad():
+        p = prior(c)
+    expected = []
+    for i in range(6):
+        covariance = w[:, :2] @ torch.diag(p.variance[i]) @ w[:, :2].T + 0.16 * torch.eye(3)
+        expected.append(MultivariateNormal(w[:, :2] @ p.mean[i] + w[:, 2:] @ c[i] + b, covariance).log_prob(x[i]))
+    torch.testing.assert_close(exact(vae, x, contexts=(c,)), torch.stack(expected), atol=1e-9, rtol=0)
+    bent = rp.VAE(prior, rp.likelihoods.Gaussian(rp.networks.mlp(2, 3, (4,), context=2), 0.4), anywhere(2))
+    assert gaussian_marginal(bent, c) is None

@@ -12,7 +12,14 @@ from torch import Tensor, nn
 
 import reparam as rp
 from models import Constant, Function, LinearGaussian
-from reparam.evaluate.diagnosis import checks_data, checks_latent
+from reparam.evaluate.diagnosis import (
+    checks_baseline,
+    checks_data,
+    checks_gaps,
+    checks_latent,
+    checks_likelihood,
+    checks_training,
+)
 from reparam.evaluate.diagnosis.chart import Chart
 from reparam.evaluate.diagnosis.finding import SURE
 from reparam.evaluate.diagnosis.subject import Subject
@@ -216,8 +223,37 @@ def shared(share: float) -> Patient:
     return Patient(model.exact(), x, train)
 
 
-LATENT, GAPS, FIT = checks_latent.latent_space, checks_latent.elbo_gaps, checks_data.likelihood_fit
-ROWS, TRAINING = checks_data.likely_rows, checks_data.training
+def worse(nats: float) -> Patient:
+    """A scale s times that of the noise in 40 elements costs 40 (log s - (1 - 1/s²) / 2) nats; q is exact."""
+    low, high = 1.0, 10.0
+    for _ in range(100):
+        s = (low + high) / 2
+        low, high = (s, high) if 40 * (math.log(s) - (1 - s**-2) / 2) < nats else (low, s)
+    model = one_column(3.0, 40)
+    return Patient(LinearGaussian(model.w, model.b, s).exact(), model.data(200), model.data(3000, 1), gap_rows=60)
+
+
+def beside(subject: Subject, chart: Chart) -> None:
+    """The baseline reads log p(x) of the gaps."""
+    checks_gaps.elbo_gaps(subject, chart)
+    checks_baseline.baseline(subject, chart)
+
+
+def column(distance: float) -> Patient:
+    """Of three columns of different families, the second is a coin, fair by the model and not in the data.
+
+    The transform is then off by that difference at 1/2.
+    """
+    likelihood = rp.likelihoods.Mixed(
+        Constant(torch.zeros(3)), [(rp.likelihoods.Gaussian, [0, 2]), (rp.likelihoods.Bernoulli, [1])]
+    )
+    x = torch.randn(2000, 3)
+    x[:, 1] = (torch.rand(2000) < 0.5 + distance).float()
+    return counted(likelihood, x)
+
+
+LATENT, GAPS, FIT = checks_latent.latent_space, checks_gaps.elbo_gaps, checks_likelihood.likelihood_fit
+ROWS, TRAINING = checks_data.likely_rows, checks_training.training
 
 # finding: (check, patient, within, beyond): a few standard errors to either side of the limit
 LIMITS = {
@@ -235,7 +271,9 @@ LIMITS = {
     "overdispersed": (FIT, counts, 1.2, 1.5),
     "underdispersed": (FIT, counts, 0.6, 0.4),
     "likelihood_misfit": (FIT, shape, 0.1, 0.22),
-    "scale_at_floor": (checks_data.scales, floor, 1.2e-5, 0.8e-5),
+    "column_misfit": (FIT, column, 0.1, 0.2),
+    "decoder_underfits": (beside, worse, 0.7, 2.2),
+    "scale_at_floor": (checks_likelihood.scales, floor, 1.2e-5, 0.8e-5),
     "dead_units": (TRAINING, dead, 0.49, 0.52),
     "unstable_training": (TRAINING, fall, 19.0, 21.0),
     "unstable_training in nats": (TRAINING, small_fall, 0.9, 1.1),

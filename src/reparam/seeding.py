@@ -41,6 +41,11 @@ def uniform(keys: list[int], shape: tuple[int, ...], like: Tensor) -> Tensor:
     return _fill(keys, shape, like, Tensor.uniform_)
 
 
+def derived(seed: int, purpose: str) -> int:
+    """A seed of 63 bits for this purpose: its noise has nothing in common with what the seed itself decides."""
+    return int.from_bytes(blake2b(f"{seed}:{purpose}".encode(), digest_size=8).digest(), "big") >> 1
+
+
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
     """torch's global generators set to this seed inside the block, and as they were before after it."""

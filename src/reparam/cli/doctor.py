@@ -12,6 +12,8 @@ from reparam.cli.common import check_seed, dataset, opened, prepare, say
 from reparam.cli.options import DoctorOptions, TrainOptions
 from reparam.cli.train import build
 from reparam.data import Dataset, Schema
+from reparam.data.streams import is_large
+from reparam.data.table import with_values
 from reparam.errors import InputError, nearest
 from reparam.evaluate import Diagnosis, diagnose, elbo_terms
 from reparam.objectives import ELBO
@@ -27,20 +29,19 @@ def doctor(options: DoctorOptions) -> int:
     seed = check_seed(options.seed)
     betas = _betas(options)
     run, schema = opened(options.run)
-    if schema.table is not None:
-        raise InputError("the doctor examines models of whole arrays, not yet of a mixed table: use evaluate or score")
+    plan = _plan(options, run) if betas else None
     page = _page(options)
     held, train = _data(options, run, schema)
     table = run.config.get("train") or {}
     with Progress(9, "checks") as bar:
         found = diagnose(
             run.vae, held, train=train, history=run.history, objective=table.get("objective"),
-            epochs=table.get("epochs"), rows=options.rows, gap_rows=options.gap_rows, seed=seed,
+            epochs=table.get("epochs"), table=schema.table, rows=options.rows, gap_rows=options.gap_rows, seed=seed,
             progress=lambda done, _: bar.update(done),
         )  # fmt: skip
     curve = None
-    if betas:
-        curve = _sweep(options, run, train or held, held, betas, schema.exposed)
+    if plan is not None:
+        curve = _sweep(options, plan, train or held, held, betas, schema.exposed)
         if curve is None:
             say("interrupted")
             return 130
@@ -98,13 +99,15 @@ def _same(one: str, other: str) -> bool:
 
 def _training_data(made: dict[str, Any], schema: Schema) -> tuple[Dataset, Dataset | None] | None:
     """(rows trained on, rows held out), as the run's own options choose them; None where the data are not there."""
-    if "data" not in made:
-        return None
+    if "data" not in made or (schema.table is not None and is_large(str(made["data"]))):
+        return None  # of a table larger than memory no one can tell again which rows were held out
     try:
         data = dataset(schema, str(made["data"]), made.get("labels"), made.get("binarize"))
     except (InputError, OSError):
         return None
     share = made.get("validation") or None
+    if schema.table is not None:
+        data = with_values(data)
     return split(data, share, int(made.get("seed", 0))) if len(data) > 1 else None
 
 
@@ -122,16 +125,21 @@ def _betas(options: DoctorOptions) -> list[float]:
     return betas
 
 
-def _sweep(
-    options: DoctorOptions, run: Run, train: Dataset, held: Dataset, betas: list[float], exposed: bool
-) -> dict[str, list[float]] | None:
-    """Rate and distortion on held-out rows of models of the run's configuration, trained briefly with each beta."""
+def _plan(options: DoctorOptions, run: Run) -> TrainOptions:
+    """The options by which the run was trained, for a sweep."""
     made = run.config.get("options")
     if not isinstance(made, dict):
         raise InputError(f"{options.run} was not made by reparam train: its configuration cannot be trained again")
     plan = TrainOptions(**{**made, "out": options.run})
     if plan.recipe is not None or plan.objective != "elbo":
         raise InputError("a sweep over beta trains with the objective elbo, and this run has another")
+    return plan
+
+
+def _sweep(
+    options: DoctorOptions, plan: TrainOptions, train: Dataset, held: Dataset, betas: list[float], exposed: bool
+) -> dict[str, list[float]] | None:
+    """Rate and distortion on held-out rows of models of the run's configuration, trained briefly with each beta."""
     curve: dict[str, list[float]] = {"beta": [], "rate": [], "distortion": []}
     for beta in betas:
         say(f"beta {beta:g}: {options.sweep_epochs} epochs")

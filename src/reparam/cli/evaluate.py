@@ -15,21 +15,25 @@ from reparam.cli.output import TABLES, write_columns
 from reparam.data import Dataset, Schema
 from reparam.data.streams import is_large
 from reparam.distributions import element_support
+from reparam.errors import InputError
 from reparam.evaluate import (
     Estimate,
     active_units,
     bits_per_dim,
+    bound_curve,
     elbo_terms,
     kl_per_layer,
     log_likelihood,
     objective_value,
 )
 from reparam.evaluate import encode as posterior_means
+from reparam.evaluate.estimate import HEAVY
 from reparam.objectives import Reconstruction
 from reparam.posteriors import Point
 from reparam.train import Progress
 from reparam.vae import VAE, reference
 
+_HEAVY = "whose weights are too heavy: log p(x) is higher than shown (--method ais)"
 _ELBO_K = 20  # samples of the ELBO: enough that its noise does not lift it above the log-likelihood on few rows
 
 
@@ -38,7 +42,9 @@ def evaluate(options: EvaluateOptions) -> int:
     prepare(options.threads)
     run, schema, data = opened_with_data(options)
     seed = check_seed(options.seed)
-    numbers = measure(run.vae, data, schema, options.k, options.method, seed, options.refine)
+    numbers = measure(
+        run.vae, data, schema, options.k, options.method, seed, options.refine, options.repeats, options.curve
+    )
     if options.json:
         print(json.dumps({name: _plain(value) for name, value in numbers.items()}))
     else:
@@ -64,18 +70,25 @@ def score(options: ScoreOptions) -> int:
     return 0
 
 
-def likelihood_of(vae: VAE, data: Dataset, k: int | None, method: str, seed: int, refine: int = 0) -> Estimate:
+def likelihood_of(
+    vae: VAE, data: Dataset, k: int | None, method: str, seed: int, refine: int = 0, repeats: int = 1
+) -> Estimate:
     """The log-likelihood by the method asked for, with progress."""
     if method == "auto":
         method = "prior" if isinstance(vae.posterior, Point) else "importance"
-    with Progress(len(data), "rows") as bar:
-        return log_likelihood(vae, data, k, method, seed, progress=lambda done, _: bar.update(done), refine=refine)
+    with Progress(len(data) * max(1, repeats), "rows") as bar:
+        return log_likelihood(
+            vae, data, k, method, seed, progress=lambda done, _: bar.update(done), refine=refine, repeats=repeats
+        )
 
 
 def measure(
-    vae: VAE, data: Dataset, schema: Schema, k: int | None, method: str, seed: int, refine: int = 0
-) -> dict[str, Any]:
+    vae: VAE, data: Dataset, schema: Schema, k: int | None, method: str, seed: int, refine: int = 0, repeats: int = 1,
+    curve: bool = False,
+) -> dict[str, Any]:  # fmt: skip
     """The numbers of an evaluation, under the names of ``reparam evaluate --json``; None where one does not exist."""
+    if curve and isinstance(vae.posterior, Point):
+        raise InputError("the curve of the bound needs a q(z|x) with a density, and this one is a point: leave --curve")
     started = time.monotonic()
     numbers: dict[str, Any] = dict.fromkeys(("elbo", "elbo_stderr", "reconstruction", "kl"))
     if isinstance(vae.posterior, Point):
@@ -90,7 +103,7 @@ def measure(
         }
         if layers := kl_per_layer(vae, data, min(k or 1, _ELBO_K), seed):
             numbers["kl_layers"] = [layer.value for layer in layers]
-    likelihood = likelihood_of(vae, data, k, method, seed, refine)
+    likelihood = likelihood_of(vae, data, k, method, seed, refine, repeats)
     units = 0.0 if _is_discrete(vae, data) else schema.log_units()
     rows = Estimate.of(likelihood.per_datum + (own := schema.row_units(data)), likelihood.k, likelihood.method)
     if schema.table is not None:  # densities per unit of the columns
@@ -103,13 +116,24 @@ def measure(
         "method": likelihood.method,
         "k": likelihood.k,
         **({"refine": refine} if refine else {}),
+        **({} if likelihood.stderr_repeats is None else {"stderr_repeats": likelihood.stderr_repeats}),
         "ess": float(likelihood.ess.mean()),
+        "heavy_rows": None if likelihood.khat is None else int((likelihood.khat > HEAVY).sum()),
+        **({"curve": _curve(vae, data, likelihood.k, seed, float(own.mean()))} if curve else {}),
         "bits_per_dim": bits_per_dim(rows.value, data.event_shape, units),
         "active_units": active_units(posterior_means(vae, data, seed)),
         "latent_dim": latent_dim(vae, data),
         "n": len(data),
         "seconds": round(time.monotonic() - started, 3),
     }
+
+
+def _curve(vae: VAE, data: Dataset, k: int, seed: int, units: float) -> list[dict[str, float]]:
+    """The bound for each power of ten up to k, and for k."""
+    ks = [10**i for i in range(7) if 10**i < k] + [k]
+    found = bound_curve(vae, data, ks, seed)
+    rows = zip(found.ks, found.value.tolist(), found.stderr.tolist(), strict=True)
+    return [{"k": count, "bound": value + units, "stderr": error} for count, value, error in rows]
 
 
 def latent_dim(vae: VAE, data: Dataset) -> int:
@@ -147,11 +171,15 @@ def table(numbers: dict[str, Any], rows: int) -> str:
         )
         return f"  {name:<16}{shown:>20}  {said}"
 
-    n, layers = numbers, numbers.get("kl_layers", [])
+    n, layers, heavy = numbers, numbers.get("kl_layers", []), numbers.get("heavy_rows")
+    repeated, curve = n.get("stderr_repeats"), n.get("curve", [])
     return "\n".join(
         [
             f"{rows} rows, nats per datum; ± is one standard error",
             line("log-likelihood", n["log_likelihood"], _method_words(n), n["stderr"]),
+            *([] if repeated is None else [line("", repeated, "of that is the sampling's own error, by repeats")]),
+            *([f"  {'k-hat > 0.7':<16}{heavy:>20}  of {rows} rows, {_HEAVY}"] if heavy else []),
+            *(line(f"bound of {c['k']}", c["bound"], "samples", c["stderr"]) for c in curve),
             line("ELBO", n["elbo"], "the evidence lower bound, reconstruction - KL", n["elbo_stderr"]),
             line("reconstruction", n["reconstruction"], "expected log p(x|z)"),
             line("KL", n["kl"], "what z tells about x beyond the prior"),

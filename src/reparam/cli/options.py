@@ -199,6 +199,8 @@ class ResumeOptions(_Run):
 class EvaluateOptions(_Scored):
     """Say how good a model is on data: bound, its terms, and log-likelihood, in nats per datum."""
 
+    repeats: int = option(1, "independent estimates to average, whose spread is the error of the sampling alone")
+    curve: bool = option(False, "add the importance-weighted bound for 1, 10, 100, ... samples, up to k")
     json: bool = option(False, "print one JSON object")
     threads: int | None = option(None, "threads of torch; all cores unless given")
 

@@ -193,15 +193,8 @@ def bdmc(
     if isinstance(n, bool) or not isinstance(n, int) or n < 1:
         raise InputError(f"the number of data n must be a whole number of at least 1, not {n!r}")
     check_rows(n, contexts)
-    like = reference(vae)
     with evaluating(vae):
-        given = tuple(c.to(like) if c.is_floating_point() else c.to(like.device) for c in contexts)
-        p = vae.prior(*given)
-        require_real(p, "annealing")
-        with seeding.seeded(seed):
-            z = p.sample((n,)) if p.batch_shape == () else p.sample()
-            x = vae.likelihood(z, *given).sample()
-        data = as_dataset(x.cpu(), contexts)
+        data, z = simulated(vae, n, seed, contexts)
         lower, upper = [], []
         for at, forward, backward in plan.chains(vae, data, k, seed, exact=z):
             lower.append((at, forward))
@@ -210,6 +203,24 @@ def bdmc(
                 progress(at.stop, n)
     below, above = (collect(parts, n, k, "ais") for parts in (lower, upper))
     return Sandwich(below, Estimate.of(-above.per_datum, k, "reverse ais", above.ess, above.khat))
+
+
+@torch.no_grad()
+def simulated(vae: VAE, n: int, seed: int, contexts: Sequence[Tensor] = ()) -> tuple[Dataset, Tensor]:
+    """n data of the model, on which :func:`bdmc` with this seed stands, and their z (n, D): samples of p(z|x).
+
+    Raises:
+        InputError: for z that are not real vectors.
+    """
+    like = reference(vae)
+    given = tuple(c.to(like) if c.is_floating_point() else c.to(like.device) for c in contexts)
+    p = vae.prior(*given)
+    require_real(p, "annealing")
+    # weights may have been drawn by the same seed, and z would repeat them
+    with seeding.seeded(seeding.derived(seed, "simulated")):
+        z = p.sample((n,)) if p.batch_shape == () else p.sample()
+        x = vae.likelihood(z, *given).sample()
+    return as_dataset(x.cpu(), contexts), z
 
 
 def require_real(p: Distribution, what: str) -> None:

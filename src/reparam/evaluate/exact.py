@@ -28,7 +28,8 @@ class Exact:
     for latent spaces of one or two dimensions.
 
     All are computed in float64 from the model's parameters, whatever their dtype. A model is linear-Gaussian if its
-    structure shows it: see :func:`reparam.evaluate.affine.gaussian_marginal`.
+    structure shows it, with contexts and missing elements or without: see
+    :func:`reparam.evaluate.affine.gaussian_marginal`.
 
     Raises:
         InputError: when called for another model, or where the quadrature does not settle, naming the row.
@@ -41,9 +42,11 @@ class Exact:
         call = rows_per_call(vae, data) if chunk is None else chunk
         with evaluating(vae):
             marginal = None if data.contexts else gaussian_marginal(vae)
-            values = []
+            values = []  # of a conditional model, the marginal differs from row to row
             for at, x, c in batches(data, reference(vae), 256, seed):
                 vae.check(x, *c, columns=data.columns, first_row=at.start)
+                if c:
+                    marginal = gaussian_marginal(vae, *c)
                 if marginal is not None:
                     values.append(marginal.log_prob(x.double().cpu().flatten(1)))
                 else:

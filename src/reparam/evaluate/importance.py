@@ -87,14 +87,14 @@ def bound_curve(
         parts = _log_weights(draws(vae, data, most, seed, "posterior", chunk))
         for start, same_rows in itertools.groupby(parts, key=lambda part: part[0].start):
             log_w = torch.cat([part.double().cpu() for _, part in same_rows])
-            per_datum[:, start : start + log_w.shape[1]] = torch.stack([_grouped(log_w, k) for k in counts])
+            per_datum[:, start : start + log_w.shape[1]] = torch.stack([grouped(log_w, k) for k in counts])
     n = per_datum.shape[1]
     stderr = per_datum.std(1) / math.sqrt(n) if n > 1 else per_datum.new_full((len(counts),), math.nan)
     return Curve(counts, per_datum.mean(1), stderr, per_datum)
 
 
-def _grouped(log_w: Float[Tensor, "most b"], k: int) -> Float[Tensor, " b"]:
-    """The mean over disjoint groups of k of the log-mean-exp within each."""
+def grouped(log_w: Float[Tensor, "most b"], k: int) -> Float[Tensor, " b"]:
+    """The mean over disjoint groups of k of the log-mean-exp within each: a row's bound of k samples, in nats."""
     groups = len(log_w) // k
     return (log_w[: groups * k].reshape(groups, k, -1).logsumexp(1) - math.log(k)).mean(0)
 

@@ -59,10 +59,11 @@ def log_likelihoods(data: Tensor, simulated: Tensor) -> Figure:
 
 
 @drawn
-def gap_bars(held: Sequence[float], train: Sequence[float] | None) -> Figure:
+def gap_bars(held: Sequence[float], train: Sequence[float] | None, k: int = 1) -> Figure:
     """The ELBO, what the best q of the family adds to it, and what is then missing to log p(x), in nats.
 
-    ``held`` and ``train`` are (ELBO, best ELBO, log p(x)), means over held-out and training rows.
+    ``held`` and ``train`` are (ELBO, best ELBO, log p(x)), means over held-out and training rows; with ``k`` above 1
+    the bounds of k samples stand in place of the ELBO.
     """
     rows = [("held out", held)] + ([("training", train)] if train is not None else [])
     figure = new_figure(6.2, 1.3 + 0.5 * len(rows))
@@ -75,7 +76,9 @@ def gap_bars(held: Sequence[float], train: Sequence[float] | None) -> Figure:
     axis.set_yticks(range(len(rows)), [name for name, _ in rows])
     reach = max(max(r) for _, r in rows) - low
     axis.set(
-        xlabel="nats", xlim=(low - 0.1 * reach - 1e-3, low + 1.1 * reach + 1e-3), title="From the ELBO to log p(x)"
+        xlabel="nats",
+        xlim=(low - 0.1 * reach - 1e-3, low + 1.1 * reach + 1e-3),
+        title="From the ELBO to log p(x)" if k == 1 else f"From the bound of {k} samples to log p(x)",
     )
     patch = figure.legend(
         [axis.patches[0], axis.patches[1]], ["lost by the encoder", "lost by the family of q"],
@@ -98,6 +101,28 @@ def rate_distortion(beta: Sequence[float], rate: Sequence[float], distortion: Se
     return figure
 
 
+@drawn
+def column_fits(names: Sequence[str], distance: Sequence[float], limit: float, worst: Tensor) -> Figure:
+    """How far each column's transform is from uniform, the worst above, and the transform of the worst."""
+    shown = min(len(names), 30)
+    figure = new_figure(7.4, max(2.8, 0.24 * shown + 1.2))
+    left, right = figure.subplots(1, 2, width_ratios=(1, 1.1))
+    left.barh(range(shown), np.asarray(distance)[:shown], color=FIRST, height=0.7)
+    left.axvline(limit, color=SECOND, lw=1.2, label="limit")
+    left.set_yticks(range(shown), [n if len(n) <= 24 else n[:23] + "…" for n in names[:shown]])
+    left.invert_yaxis()
+    left.set(xlabel="distance from uniform", title="Columns")
+    left.legend(loc="lower right")
+    u = numbers(worst).ravel()
+    right.hist(
+        u, np.linspace(0, 1, _BINS + 1).tolist(), weights=np.full(len(u), _BINS / len(u)), color=FIRST, alpha=0.6
+    )
+    band = 2.58 * np.sqrt((_BINS - 1) / len(u))
+    right.axhspan(max(0.0, 1 - band), 1 + band, color=SECOND, alpha=0.2, lw=0)
+    right.set(xlabel="probability integral transform", title=names[0], xlim=(0, 1))
+    return figure
+
+
 def _sbc(ranks: Tensor, dimension: int) -> Figure:
     return uniformity(
         ranks[:, dimension], f"Ranks of the true z in q(z|x), dimension {dimension}", "rank among draws of q"
@@ -105,11 +130,13 @@ def _sbc(ranks: Tensor, dimension: int) -> Figure:
 
 
 def _pit(pit: Tensor) -> Figure:
-    return uniformity(pit, "Where x lies in p(x|z)", "probability integral transform")
+    return uniformity(pit[~pit.isnan().any(1)], "Where x lies in p(x|z)", "probability integral transform")
 
 
 def _latent(means: Tensor, z: Tensor) -> Figure:
-    return latent(z)
+    figure = latent(z)
+    figure.axes[0].set(title=f"Draws of q(z|x) for {len(z):,} rows")
+    return figure
 
 
 _DRAW: dict[str, Callable[..., Figure]] = {
@@ -118,6 +145,7 @@ _DRAW: dict[str, Callable[..., Figure]] = {
     "gaps": gap_bars,
     "sbc": _sbc,
     "pit": _pit,
+    "columns": column_fits,
     "log_p": log_likelihoods,
     "rate_distortion": rate_distortion,
 }

@@ -17,10 +17,12 @@ from reparam.run import atomic_write
 _CAPTIONS = {
     "latent_kl": "KL(q(z|x) || p(z)) of each dimension, a mean over the data, with two standard errors.",
     "latent": "A draw of q(z|x) for each datum. Together they should fill the prior.",
-    "gaps": "The mark is the ELBO of the encoder; the bar ends at log p(x).",
+    "gaps": "The mark is the bound by the encoder's q; the bar ends at log p(x).",
     "sbc": "Of data that the model makes itself. Heaped at both ends, q is too narrow; in the middle, too wide.",
     "pit": "Heaped at both ends, the likelihood is too narrow; in the middle, too wide. Elements of one datum are "
     "not independent: the band is for as many rows.",
+    "columns": "On the left, Kolmogorov's distance of each column's transform from uniform. On the right, that of the "
+    "worst: heaped at both ends its predictions are too narrow, in the middle too wide, at one value it has a heap.",
     "log_p": "Outliers lie far to the left of both.",
     "rate_distortion": "Each point is a model trained for a short while; towards the lower left is better.",
     "curves": "Each is a mean over data, in nats.",
@@ -32,12 +34,13 @@ def write_doctor(
 ) -> Path:
     """Write a diagnosis as one HTML file with its pictures inside; without matplotlib it has none and says so.
 
-    ``more`` names pictures that belong to no finding. ``history`` are the records that "curves" draws.
+    ``more`` names pictures that have a section of their own; all that belong to no finding stand together behind the
+    findings. ``history`` are the records that "curves" draws.
     """
     drawn: dict[str, Picture] = {}
     missing = ""
     try:
-        for name in dict.fromkeys([f.picture for f in found.findings if f.picture] + list(more)):
+        for name in dict.fromkeys([*(f.picture for f in found.findings if f.picture), *more, *found.pictures]):
             if name == "curves" and history:
                 drawn[name] = _picture(name, plots.curves(history))
             elif name in found.pictures:
@@ -64,6 +67,10 @@ def _sections(found: Diagnosis, drawn: Mapping[str, Picture], more: Sequence[str
     for name in more:
         if name in drawn:
             yield name, escape(name.replace("_", " ").capitalize()), figure(drawn[name])
+    rest = [picture for name, picture in drawn.items() if name not in shown and name not in more]
+    if rest:
+        lead = "<p>What was looked at beside the findings, and not found to be wrong.</p>"
+        yield "pictures", "Also looked at", lead + "".join(figure(picture) for picture in rest)
     yield "numbers", "All numbers", _numbers(found)
 
 

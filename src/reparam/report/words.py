@@ -127,6 +127,9 @@ def evaluation_rows(facts: Facts) -> list[Row]:
             "Latent dimensions that are in use: the posterior mean varies over the data, by a variance above 0.01."),
         "ess": Row("Effective draws", number(get("ess"), 1),
             "How many of the draws carry the estimate, on average: near 1, it rests on few and lies far too low."),
+        "heavy_rows": Row("Heavy rows", number(get("heavy_rows")),
+            "Rows whose estimate rests on a few draws (Pareto k-hat above 0.7): their log-likelihood is higher than it "
+            "shows, and annealing (--method ais) comes nearer."),
         "n": Row("Rows", number(get("n")), "How many data were evaluated: the error shrinks with their square root."),
         "seconds": Row("Time", _time(get("seconds")), "What this evaluation took."),
     }  # fmt: skip
@@ -134,7 +137,7 @@ def evaluation_rows(facts: Facts) -> list[Row]:
         for name in ("elbo", "kl"):
             if number(get(name)) == "\u2013":
                 rows[name] = rows[name]._replace(meaning=rows[name].meaning + none)
-    told = {"stderr", "elbo_stderr", "k", "method", "data", "latent_dim"}
+    told = {"stderr", "stderr_repeats", "elbo_stderr", "k", "method", "data", "latent_dim", "curve"}
     rest = [Row(str(name), number(value)) for name, value in e.items() if name not in told and name not in rows]
     return [row for name, row in rows.items() if name in e] + rest
 

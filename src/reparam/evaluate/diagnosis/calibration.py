@@ -10,9 +10,10 @@ from torch import Tensor
 
 from reparam import seeding
 from reparam.data import Dataset
+from reparam.data.table import TableSchema
 from reparam.evaluate.diagnosis.finding import Number
-from reparam.evaluate.diagnosis.subject import Subject, simulate
-from reparam.evaluate.draws import batches, evaluating, rows_per_call, sample_rows
+from reparam.evaluate.diagnosis.subject import Subject, posterior_draws, simulate
+from reparam.evaluate.draws import batches, evaluating, rows_per_call
 from reparam.shapes import Float
 from reparam.vae import VAE, reference
 
@@ -20,40 +21,43 @@ _DRAWS = 63  # of x or z beside the one whose rank is taken: 64 ranks
 _ELEMENTS = 1 << 24
 
 
-def sbc(vae: VAE, data: Dataset, n: int = 1000, seed: int = 0) -> Float[Tensor, "n d"]:
+def sbc(
+    vae: VAE, data: Dataset, n: int = 1000, seed: int = 0, *, k: int = 1, table: TableSchema | None = None
+) -> Float[Tensor, "n d"]:
     """Simulation-based calibration (Talts et al. 2018): where z lies among draws of q(z|x), in (0, 1).
 
     z is from the prior and x from p(x|z), so that z is an exact draw of p(z|x). Where q(z|x) is p(z|x), its rank among
     63 draws of q is uniform: the result, (rank + 1/2) / 64, in each dimension. Heaped at both ends, q is too narrow;
-    in the middle, too wide; at one end, shifted. Contexts, where the model has them, are those of ``data``.
+    in the middle, too wide; at one end, shifted. Contexts and holes, where the model has them, are those of ``data``.
+    With ``k`` the draws are those of :func:`reparam.evaluate.diagnosis.subject.posterior_draws`.
     """
-    simulated, z = simulate(vae, data, n, seed)
+    simulated, z = simulate(vae, data, n, seed, table)
     ranks = []
     with evaluating(vae):
         for at, x, c in batches(simulated, reference(vae), max(1, rows_per_call(vae, data) // 8), seed):
-            q = vae.posterior(x, *c)
-            draws = sample_rows(vae, q, "posterior", x, c, seeding.row_keys(x, seed, "sbc"), _DRAWS)
+            draws = posterior_draws(vae, x, c, seed, "sbc", _DRAWS, k)
             ranks.append((draws < z[at]).sum(0).double().cpu())
     return (torch.cat(ranks) + 0.5) / (_DRAWS + 1)
 
 
 class Fit(NamedTuple):
-    """How p(x|z) meets x, with z from q(z|x), one value for each of N rows, float64.
+    """How p(x|z) meets x, one value for each of N rows, float64; missing elements play no part.
 
-    ``pit`` (N, E) is the probability integral transform of elements of x; ``inside`` (N,) the share of elements in the
-    central 80% of p(x|z); ``square`` the sum of (x - E[x|z])² and ``variance`` that of Var[x|z], both (N,), None where
-    the likelihood gives no moments.
+    ``pit`` (N, E) is the probability integral transform of elements of x, NaN where they are missing; ``inside`` (N,)
+    how many elements are in the central 80% of p(x|z), of ``seen`` (N,); ``square`` the sum of (x - E[x|z])² and
+    ``variance`` that of Var[x|z], both (N,), None where the likelihood gives no moments.
     """
 
     pit: Tensor
     inside: Tensor
+    seen: Tensor
     square: Tensor | None
     variance: Tensor | None
 
     @property
     def coverage(self) -> Number:
         """The share of the data in the central 80% of what is predicted for them: 0.8 where the model is right."""
-        return Number.mean(self.inside)
+        return Number.ratio(self.inside, self.seen)
 
     @property
     def dispersion(self) -> Number | None:
@@ -66,32 +70,37 @@ class Fit(NamedTuple):
 def fit_of(subject: Subject, elements: int = 200) -> Fit:
     """The fit of the likelihood to the subject's rows.
 
-    If model and q are right, (x, z) with z from q(z|x) is a draw of p(x, z), and the rank of x among draws of p(x|z),
-    ties broken at random, is uniform: for discrete data that is the randomised transform (Czado et al. 2009).
-    ``pit`` keeps that many elements, evenly spaced.
+    If the model is right, (x, z) with z from p(z|x) is a draw of p(x, z), and the rank of x among draws of p(x|z), ties
+    broken at random, is uniform: for discrete data that is the randomised transform (Czado et al. 2009).
+    ``pit`` keeps that many elements, evenly spaced. Columns of a table come in units of the standard deviation that is
+    predicted for them, a mean over rows, so that none counts for more by its unit.
     """
-    pit, inside, square, variance = [], [], [], []
-    moments = True
+    pit, inside, seen, square, variance = [], [], [], [], []
+    moments, table = True, len(subject.data.event_shape) == 1
     for _, x, p_x in subject.explained():
         flat = x.flatten(1)
+        there = ~flat.isnan()
         u = _ranks(p_x, x, seeding.row_keys(x, subject.seed, "pit")).flatten(1)
-        inside.append(((u > 0.1) & (u < 0.9)).double().mean(1).cpu())
+        inside.append(((u > 0.1) & (u < 0.9) & there).double().sum(1).cpu())
+        seen.append(there.double().sum(1).cpu())
         kept = torch.linspace(0, u.shape[1] - 1, min(elements, u.shape[1])).long()
-        pit.append(u[:, kept].double().cpu())
+        pit.append(torch.where(there, u, torch.nan)[:, kept].double().cpu())
         try:
             off, var = (flat - p_x.mean.flatten(1)).square().double(), p_x.variance.flatten(1).double()
         except NotImplementedError:
             moments = False
             continue
-        square.append(off.sum(1).cpu())
-        variance.append(var.sum(1).cpu())
+        off, var = (torch.where(there, t, 0.0).cpu() for t in (off, var))
+        square.append(off if table else off.sum(1, keepdim=True))
+        variance.append(var if table else var.sum(1, keepdim=True))
     known = moments and all(bool(v.isfinite().all()) for v in variance)
-    return Fit(
-        torch.cat(pit),
-        torch.cat(inside),
-        torch.cat(square) if known else None,
-        torch.cat(variance) if known else None,
-    )
+    whole = (torch.cat(pit), torch.cat(inside), torch.cat(seen))
+    if not known:
+        return Fit(*whole, None, None)
+    every, expected = torch.cat(square), torch.cat(variance)
+    mean = expected.mean(0)
+    unit = torch.where(mean > 0, mean, torch.inf)
+    return Fit(*whole, (every / unit).sum(1), (expected / unit).sum(1))
 
 
 def _ranks(p_x: torch.distributions.Distribution, x: Tensor, keys: list[int]) -> Tensor:

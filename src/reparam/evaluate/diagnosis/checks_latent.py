@@ -4,14 +4,9 @@ from __future__ import annotations
 
 import math
 
-import torch
-
-from reparam.data import Dataset
-from reparam.evaluate.bounds import elbo_terms
 from reparam.evaluate.diagnosis.calibration import from_uniform, sbc
 from reparam.evaluate.diagnosis.chart import Chart
 from reparam.evaluate.diagnosis.finding import Number, saturating
-from reparam.evaluate.diagnosis.gaps import STEPS, Gaps, gaps
 from reparam.evaluate.diagnosis.latent import (
     Codes,
     aggregate_kl,
@@ -20,10 +15,8 @@ from reparam.evaluate.diagnosis.latent import (
     idle_dimensions,
     mutual_information,
 )
-from reparam.evaluate.diagnosis.subject import Subject, some
+from reparam.evaluate.diagnosis.subject import Subject
 from reparam.evaluate.diagnostics import active_units
-from reparam.evaluate.likelihood import log_likelihood
-from reparam.evaluate.refine import refined
 
 # What each limit rests on; tests/test_thresholds.py holds patients on both sides of it.
 COLLAPSED = 0.05  # nats of KL in all: a code by which nothing can be told apart (a coin's outcome is 0.7)
@@ -31,10 +24,6 @@ COLLAPSED = 0.05  # nats of KL in all: a code by which nothing can be told apart
 # the codes of a finite training set always lie a little apart
 HOLES, SHARE_OF_KL = 1.0, 0.2
 CORRELATED = 0.4  # a sixth of the variance of one latent is told by another
-GAP, SHARE_OF_GAP = 1.0, 0.1  # nats, and share of the mean KL: less than models of one kind differ by
-ANNEALING = 100  # steps, for rows that importance sampling cannot give
-MANY = 0.2  # the share of such rows above which all rows are annealed
-OVERFITTED = 0.5  # nats by which a gap may be larger on held-out rows: half of what counts as a gap
 CALIBRATION = 0.15  # Kolmogorov's distance of ranks from uniform: a shift of 0.4 or a factor of 1.9 in the spread
 
 
@@ -111,99 +100,10 @@ def _correlation(c: Codes, chart: Chart) -> None:
     )  # fmt: skip
 
 
-def elbo_gaps(subject: Subject, chart: Chart) -> None:
-    """The gaps of the ELBO on held-out rows and on training rows, and what they say of encoder and decoder."""
-    held = _gaps(subject, some(subject.data, chart.gap_rows, subject.seed))
-    chart.held = held
-    chart.numbers |= held.numbers()
-    terms = elbo_terms(subject.vae, subject.data, 5, subject.seed)
-    missed = Number.mean(-terms.reconstruction.per_datum)
-    chart.numbers |= {"rate": Number.mean(terms.kl.per_datum), "distortion": missed}
-    limit = max(GAP, SHARE_OF_GAP * terms.kl.value)
-    fresh = held
-    overfitted = False
-    if subject.train is not None:
-        seen = _gaps(subject, some(subject.train, chart.gap_rows, subject.seed))
-        chart.seen = seen
-        chart.numbers |= seen.numbers("_train")
-        overfitted = _overfitting(held.amortisation, seen.amortisation, held.log_p, seen.log_p, chart)
-        fresh = seen  # what the encoder loses on rows that it was trained on is underfitting
-    lost = Number.mean(fresh.amortisation)
-    where = "on its own training rows" if subject.train is not None else "on these rows"
-    if not (overfitted and subject.train is None):
-        chart.find(
-            "encoder_underfits", 0.1 + 0.5 * saturating(lost.value, 5.0), lost, lost.above(limit),
-            f"The encoder loses {lost} nats {where} against the best q of its own family for each datum.",
-            "train longer or with a smaller learning rate at the end, or give the encoder more hidden units",
-            unit="nats", picture="gaps",
-        )  # fmt: skip
-    rest = Number.mean(held.approximation)
-    chart.find(
-        "posterior_too_simple", 0.1 + 0.4 * saturating(rest.value, 5.0), rest, rest.above(limit),
-        f"Even the best q of this family is {rest} nats from log p(x): p(z|x) has another shape than the family.",
-        "posteriors.FullGaussian or posteriors.Flow, or objectives.IWAE, which needs less of q",
-        unit="nats", picture="gaps",
-    )  # fmt: skip
-    chart.pictures["gaps"] = {
-        "held": [float(t.mean()) for t in (held.elbo, held.best, held.log_p)],
-        "train": None if chart.seen is None else [
-            float(t.mean()) for t in (chart.seen.elbo, chart.seen.best, chart.seen.log_p)
-        ],
-    }  # fmt: skip
-
-
-def _gaps(subject: Subject, data: Dataset) -> Gaps:
-    """The gaps, with log p(x) by annealed importance sampling where the weights of both q are too heavy.
-
-    The path starts at the best q, which is near where p(z|x) is. k-hat does not see all of the rows that are far off,
-    so that where a fifth of them are heavy all are annealed; of two lower bounds in expectation the higher is kept.
-    """
-    found = gaps(subject.vae, data, subject.seed)
-    rows = found.heavy.nonzero().flatten()
-    if len(rows) == 0:
-        return found
-    if len(rows) > MANY * len(data):
-        rows = torch.arange(len(data))
-    best = refined(subject.vae, STEPS, seed=subject.seed)
-    annealed = log_likelihood(best, data[rows], 16, "ais", subject.seed, steps=ANNEALING, start="posterior")
-    log_p = found.log_p.clone()
-    if annealed.value > float(log_p[rows].mean()):
-        log_p[rows] = annealed.per_datum
-    return found._replace(log_p=log_p)
-
-
-def _overfitting(
-    amortisation: torch.Tensor, seen: torch.Tensor, log_p: torch.Tensor, seen_p: torch.Tensor, chart: Chart
-) -> bool:
-    """Whether the encoder, and whether the decoder, does worse on rows that it has not seen."""
-    more = Number.mean(amortisation) - Number.mean(seen)
-    chart.numbers["amortisation_gap_test_less_train"] = more
-    sure = more.above(OVERFITTED)
-    chart.find(
-        "encoder_overfits", 0.2 + 0.5 * saturating(more.value, 5.0), more, sure,
-        f"The encoder has learned its training rows by heart: on held-out rows it loses {more} nats more against the "
-        "best q for each datum.",
-        "train on more rows, stop earlier (validation and patience), or shrink the encoder; scores by importance "
-        "sampling are less hurt than the ELBO",
-        unit="nats", picture="gaps",
-    )  # fmt: skip
-    drop = Number.mean(seen_p) - Number.mean(log_p)
-    spread = float(torch.cat([log_p - log_p.mean(), seen_p - seen_p.mean()]).square().mean().sqrt())
-    chart.numbers["train_test_gap"] = drop
-    chart.find(
-        "decoder_overfits", 0.2 + 0.6 * saturating(drop.value / max(spread, 1e-9), 2.0), drop,
-        drop.above(max(OVERFITTED, 0.5 * spread)),
-        f"The model has learned its training rows by heart: log p(x) is {drop} nats higher on them than on held-out "
-        f"rows, whose own spread is {spread:.3g}.",
-        "train on more rows, stop earlier (validation and patience), or make the decoder smaller",
-        unit="nats", picture="gaps",
-    )  # fmt: skip
-    return sure >= 0.5
-
-
 def posterior_calibration(subject: Subject, chart: Chart) -> None:
     """Simulation-based calibration of q(z|x)."""
-    ranks = sbc(subject.vae, subject.data, min(1000, 2 * len(subject.data)), subject.seed)
+    count = min(1000, 2 * len(subject.data))
+    ranks = sbc(subject.vae, subject.data, count, subject.seed, k=subject.k, table=subject.table)
     distance = from_uniform(ranks)
     number = distance.number
     chart.numbers["sbc_distance"] = number
@@ -215,9 +115,10 @@ def posterior_calibration(subject: Subject, chart: Chart) -> None:
         "is shifted to one side of" if abs(middle - 0.5) > 0.1
         else "is narrower than" if outside > 0.25 else "is wider than" if outside < 0.15 else "has another shape than"
     )  # fmt: skip
+    name = "q(z|x)" if subject.k == 1 else f"what {subject.k} weighted samples of q(z|x) take for it"
     chart.find(
         "posterior_miscalibrated", 0.1 + 0.4 * saturating(number.value, 0.5), number, number.above(CALIBRATION),
-        f"On data that the model itself makes, q(z|x) {words} the true posterior in dimension {distance.where}: the "
+        f"On data that the model itself makes, {name} {words} the true posterior in dimension {distance.where}: the "
         f"ranks of the true z are {number.value:.2f} from uniform, and {outside:.0%} of them lie outside its central "
         "80%.",
         "a richer posterior (FullGaussian, Flow), a larger encoder, or a prior that the codes fill; do not read "

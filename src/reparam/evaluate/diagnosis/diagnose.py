@@ -10,8 +10,16 @@ from torch import Tensor
 
 from reparam.data import Dataset, as_dataset
 from reparam.data.sparse import SparseRows
+from reparam.data.table import TableSchema
 from reparam.errors import InputError
-from reparam.evaluate.diagnosis import checks_data, checks_latent
+from reparam.evaluate.diagnosis import (
+    checks_baseline,
+    checks_data,
+    checks_gaps,
+    checks_latent,
+    checks_likelihood,
+    checks_training,
+)
 from reparam.evaluate.diagnosis.chart import Chart, Check
 from reparam.evaluate.diagnosis.finding import Diagnosis, Number
 from reparam.evaluate.diagnosis.subject import Subject, some
@@ -26,12 +34,13 @@ from reparam.vae import VAE, reference
 _ELEMENTS = 1 << 26  # of sparse data that are looked at
 # In this order: later checks read numbers of earlier ones.
 CHECKS: dict[str, Check] = {
-    "training": checks_data.training,
+    "training": checks_training.training,
     "columns": checks_data.columns,
-    "scales": checks_data.scales,
+    "scales": checks_likelihood.scales,
     "latent_space": checks_latent.latent_space,
-    "gaps": checks_latent.elbo_gaps,
-    "likelihood": checks_data.likelihood_fit,
+    "gaps": checks_gaps.elbo_gaps,
+    "likelihood": checks_likelihood.likelihood_fit,
+    "baseline": checks_baseline.baseline,
     "rows": checks_data.likely_rows,
     "posterior_calibration": checks_latent.posterior_calibration,
     "samples": checks_data.samples,
@@ -49,6 +58,7 @@ def diagnose(
     contexts: Sequence[Tensor] = (),
     factors: Any | None = None,
     features: Callable[[Tensor], Tensor] | None = None,
+    table: TableSchema | None = None,
     rows: int = 1000,
     gap_rows: int = 100,
     seed: int = 0,
@@ -60,7 +70,9 @@ def diagnose(
     over- and underfitting are not told apart. ``history`` are the records of a ``History``, ``objective`` the objective
     of the run (or its ``repr``) and ``epochs`` how many were planned: with them, weights that a schedule had not yet
     brought to their end are found. ``factors`` (N, F) are known whole-numbered causes of x, for scores of
-    disentanglement; ``features`` maps data to the space in which samples are compared.
+    disentanglement; ``features`` maps data to the space in which samples are compared. ``table`` is the schema of a
+    mixed table (``TabularVAE.schema_``), whose ``dataset`` made the data: its columns are then judged one by one, and
+    log p(x) is in their units. Of a model that was trained by ``IWAE(k)`` the gaps are those of the bound of k samples.
 
     For speed, up to ``rows`` rows that the seed chooses are examined, of which the gaps of the ELBO, with a search for
     the best q of each, take ``gap_rows``; constants and duplicates are looked for in all
@@ -75,8 +87,8 @@ def diagnose(
         raise InputError(f"a diagnosis needs rows of at least 20 and gap_rows of at least 2, not {rows} and {gap_rows}")
     whole = _dense(as_dataset(x, contexts), seed)
     seen = None if train is None else _dense(as_dataset(train), seed)
-    subject = Subject(vae, some(whole, rows, seed), whole, seen, seed)
     run = Run([*history], objective, epochs)
+    subject = Subject(vae, some(whole, rows, seed), whole, seen, seed, table, run.k)
     chart, skipped = Chart(run, gap_rows=gap_rows, features=features), {}
     if len(subject.data) < 20:
         raise InputError(f"a diagnosis needs at least 20 rows; the data have {len(whole)}")

@@ -63,16 +63,18 @@ def shared_rows(data: Dataset, train: Dataset) -> int:
     return sum(key in known for key in zip(*_keys(data), strict=True))
 
 
-def log_steps(data: Dataset, discrete: bool) -> float:
+def log_steps(data: Dataset, discrete: bool | Tensor) -> float:
     """The sum over elements of the log of the least step between two of its values, in the model's units.
 
-    0 for a likelihood of discrete values, whose p(x) is a probability already. Elements that never change count 0.
+    ``discrete`` says of which elements (of a flattened datum) p(x) is a probability already: those count 0, as do
+    elements that never change.
     """
-    if discrete:
-        return 0.0
+    flat = data.x[:_MOST].flatten(1)
+    if isinstance(discrete, bool):
+        discrete = torch.full((flat.shape[1],), discrete)
     total = 0.0
-    for column in data.x[:_MOST].flatten(1).double().mT:
-        values = column.unique()
+    for column in flat[:, ~discrete].double().mT:
+        values = column[~column.isnan()].unique()
         if len(values) > 1:
             total += math.log(float(values.diff().min()) / (data.pixel_max or 1.0))
     return total

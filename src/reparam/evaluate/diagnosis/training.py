@@ -14,11 +14,12 @@ from torch import Tensor, nn
 from reparam import schedules
 from reparam.data import Dataset
 from reparam.evaluate.draws import batches, evaluating, rows_per_call
-from reparam.objectives import Objective
+from reparam.objectives import IWAE, Objective
 from reparam.vae import VAE, reference
 
 _SCHEDULE = re.compile(r"\b(\w+)(?:': |=)(Constant|Linear|Cosine|Cyclical)\(([^()]*)\)")
 _BETA = re.compile(r"\bbeta(?:': |=)([-+.\de]+)")
+_IWAE = re.compile(r"IWAE(?:\(|\{)(?:'?k'?(?:: |=))?(\d+)")
 _FIELD = re.compile(r"(\w+)=([-+.\de]+)")
 
 
@@ -41,6 +42,14 @@ class Run:
         if held:
             return int(max(held, key=lambda r: float(r["validation_objective"]))["epoch"])
         return int(self.records[-1]["epoch"]) if self.records else None
+
+    @property
+    def k(self) -> int:
+        """Samples of the importance-weighted bound that was trained for: 1 for the ELBO and for what is not known."""
+        if isinstance(self.objective, IWAE):
+            return self.objective.k
+        named = _IWAE.match(self.objective) if isinstance(self.objective, str) else None
+        return int(named[1]) if named else 1
 
     @property
     def done(self) -> float | None:
