@@ -7,10 +7,10 @@ from torch import Tensor
 
 from reparam import seeding
 from reparam.cli import cells, tables
-from reparam.cli.common import check_seed, opened, opened_with_data, prepare, say, writable
+from reparam.cli.common import check_seed, dataset, opened, opened_with_data, prepare, say, writable
 from reparam.cli.options import DecodeOptions, EncodeOptions, ReconstructOptions, SampleOptions
 from reparam.cli.output import PICTURES, TABLES, check_picture, write_array, write_data
-from reparam.data import Schema, read
+from reparam.data import read
 from reparam.errors import InputError
 from reparam.evaluate import encode as posterior_means
 from reparam.vae import VAE, reference
@@ -57,8 +57,9 @@ def decode(options: DecodeOptions) -> int:
     path = writable(options.out, PICTURES)
     run, schema = opened(options.run)
     check_picture(path, schema)
-    _refuse_tables(schema)
     latents = read(options.latents).x
+    if schema.table is not None:
+        return tables.decode(options, run, schema, latents)
     dim = run.vae.prior(*_given(run.vae, schema.given(options.given, 1))).event_shape[-1]
     if latents.ndim != 2 or latents.shape[1] != dim or latents.dtype.kind not in "biuf":
         raise InputError(f"{options.latents} has shape {latents.shape}; this model's latents are numbers (rows, {dim})")
@@ -80,9 +81,11 @@ def reconstruct(options: ReconstructOptions) -> int:
     """``reparam reconstruct``."""
     prepare()
     path = writable(options.out, (*PICTURES, *cells.endings(options.data)))
-    run, schema, data = opened_with_data(options)
+    run, schema = opened(options.run)
+    if schema.table is not None:
+        return tables.reconstruct(options, run, schema)
+    data = dataset(schema, options.data, options.labels, options.binarize)
     check_picture(path, schema)
-    _refuse_tables(schema)
     if path.suffix.lower() in cells.ENDINGS:
         c = None if options.given is None else _given(run.vae, schema.given(options.given, 1))
         cells.write_expression(options.data, path, run.vae, schema, data, c, check_seed(options.seed))
@@ -94,11 +97,6 @@ def reconstruct(options: ReconstructOptions) -> int:
     write_data(path, schema.restore(torch.cat(parts)), schema)
     say(f"{len(data)} reconstructions in {path}")
     return 0
-
-
-def _refuse_tables(schema: Schema) -> None:
-    if schema.table is not None:
-        raise InputError("a mean of categories is none: for mixed tables use sample --given, or impute")
 
 
 def _given(vae: VAE, contexts: tuple[Tensor, ...]) -> tuple[Tensor, ...]:

@@ -12,7 +12,14 @@ from typing import Any
 import torch
 
 from reparam.cli.common import check_seed, opened, prepare, say, writable
-from reparam.cli.options import ImputeOptions, SampleOptions, SchemaOptions, TrainOptions
+from reparam.cli.options import (
+    DecodeOptions,
+    ImputeOptions,
+    ReconstructOptions,
+    SampleOptions,
+    SchemaOptions,
+    TrainOptions,
+)
 from reparam.data import Dataset, Schema
 from reparam.data.frame_files import PieceWriter, frame_bytes, is_table, read_frame
 from reparam.data.streams import is_large, look, pieces, spill
@@ -154,6 +161,47 @@ def sample(options: SampleOptions, run: Run, schema: Schema) -> int:
     worth = f"; {quality.candidates} candidates were worth {quality.ess:.0f} draws" if options.given else ""
     say(f"{options.n} rows in {path}{worth}")
     return 0
+
+
+def decode(options: DecodeOptions, run: Run, schema: Schema, latents: Any) -> int:
+    """``reparam decode`` to a mixed table: means, medians and most probable categories, or draws."""
+    path = writable(options.out, FRAMES)
+    model = mixed(run, schema).set_params(random_state=check_seed(options.seed))
+    if getattr(latents, "ndim", 0) != 2 or latents.dtype.kind not in "biuf":
+        raise InputError(f"{options.latents} holds no rows of numbers: decode takes what encode writes")
+    group = _group_asked(options.given, schema)
+    write_frame(path, model.inverse_transform(latents, group=group, sample=options.sample))
+    say(f"{len(latents)} decoded in {path}")
+    return 0
+
+
+def reconstruct(options: ReconstructOptions, run: Run, schema: Schema) -> int:
+    """``reparam reconstruct`` of a mixed table."""
+    path = writable(options.out, FRAMES)
+    model = mixed(run, schema).set_params(random_state=check_seed(options.seed))
+    group = _group_asked(options.given, schema)
+    if is_large(options.data):
+        rows = by_pieces(options.data, path, lambda t: model.reconstruct(t, group=group))
+    else:
+        frame = read_frame(options.data)
+        rows = len(frame)
+        write_frame(path, model.reconstruct(frame, group=group))
+    say(f"{rows} reconstructions in {path}: means of numbers, medians of grades, most probable categories")
+    return 0
+
+
+def _group_asked(text: str | None, schema: Schema) -> Any:
+    """The group that --given names; of other columns nothing can be given where z is.
+
+    Raises:
+        InputError: for another column.
+    """
+    asked, column = _asked(text) or {}, schema.table.group if schema.table else None
+    other = next((name for name in asked if column is None or name != column.name), None)
+    if other is not None:
+        has = f"its group {column.name!r} alone" if column else "nothing, as the model has no group"
+        raise InputError(f"--given {other!r}: given z, the rows of this table are given {has}; see sample --given")
+    return next(iter(asked.values()), None)
 
 
 def impute(options: ImputeOptions) -> int:
