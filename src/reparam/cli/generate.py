@@ -10,7 +10,7 @@ from reparam.cli import cells, tables
 from reparam.cli.common import check_seed, dataset, opened, opened_with_data, prepare, say, writable
 from reparam.cli.options import DecodeOptions, EncodeOptions, ReconstructOptions, SampleOptions
 from reparam.cli.output import PICTURES, TABLES, check_picture, write_array, write_data
-from reparam.data import read
+from reparam.data import Schema, read
 from reparam.errors import InputError
 from reparam.evaluate import encode as posterior_means
 from reparam.vae import VAE, reference
@@ -21,8 +21,8 @@ _ROWS = 4096  # decoded at a time
 def sample(options: SampleOptions) -> int:
     """``reparam sample``."""
     prepare()
-    path = writable(options.out, PICTURES)
     run, schema = opened(options.run)
+    path = writable(options.out, _endings(schema))
     if options.n < 1:
         raise InputError(f"-n must be at least 1, not {options.n}")
     if schema.table is not None:
@@ -54,8 +54,8 @@ def encode(options: EncodeOptions) -> int:
 def decode(options: DecodeOptions) -> int:
     """``reparam decode``."""
     prepare()
-    path = writable(options.out, PICTURES)
     run, schema = opened(options.run)
+    path = writable(options.out, _endings(schema))
     check_picture(path, schema)
     latents = read(options.latents).x
     if schema.table is not None:
@@ -80,8 +80,8 @@ def decode(options: DecodeOptions) -> int:
 def reconstruct(options: ReconstructOptions) -> int:
     """``reparam reconstruct``."""
     prepare()
-    path = writable(options.out, (*PICTURES, *cells.endings(options.data)))
     run, schema = opened(options.run)
+    path = writable(options.out, (*_endings(schema), *cells.endings(options.data)))
     if schema.table is not None:
         return tables.reconstruct(options, run, schema)
     data = dataset(schema, options.data, options.labels, options.binarize)
@@ -97,6 +97,11 @@ def reconstruct(options: ReconstructOptions) -> int:
     write_data(path, schema.restore(torch.cat(parts)), schema)
     say(f"{len(data)} reconstructions in {path}")
     return 0
+
+
+def _endings(schema: Schema) -> tuple[str, ...]:
+    """Of the files that rows of these data can be written to."""
+    return PICTURES if schema.table is None else tables.FRAMES
 
 
 def _given(vae: VAE, contexts: tuple[Tensor, ...]) -> tuple[Tensor, ...]:

@@ -14,10 +14,10 @@ import torch
 
 from reparam import evaluate, recipes, seeding
 from reparam.data import Dataset, Schema, frames
-from reparam.data.streams import look, spill
+from reparam.data.streams import look, rows_of, spill
 from reparam.data.table import TableSchema, with_values
 from reparam.errors import InputError, RunFolderError, nearest
-from reparam.estimators.parameters import Parameters, epochs_for
+from reparam.estimators.parameters import Parameters, held_share, passes_for
 from reparam.estimators.safe_state import SafeState
 from reparam.estimators.tabular_fill import filled_tables, in_units
 from reparam.estimators.tabular_posterior import decoded, drawn, multiple, single, surprises
@@ -66,8 +66,9 @@ class TabularVAE(SafeState, Parameters):
     train_k : int
         Samples of z in the training bound (IWAE).
     epochs, batch_size, lr, validation, patience
-        As in ``rp.fit``. Unless given, there are 20 epochs, or as many as make 4000 to 15000 steps. Rows are held out
-        of more than 40.
+        As in ``rp.fit``. Unless given, of tables of fewer than 2000 rows none are held out, and there are 2000 steps,
+        but at most 400 epochs; of others a tenth is held out, and there are 20 epochs, or as many as make 4000 to 15000
+        steps. Rows are held out of more than 40 only.
     k : int
         Samples of z for each row in scores, imputations and explanations.
     random_state : int
@@ -97,7 +98,7 @@ class TabularVAE(SafeState, Parameters):
         epochs: int | None = None,
         batch_size: int = 128,
         lr: float = 1e-3,
-        validation: float = 0.1,
+        validation: float | None = None,
         patience: int | None = 30,
         k: int = 500,
         random_state: int = 0,
@@ -152,7 +153,8 @@ class TabularVAE(SafeState, Parameters):
                 looked, self.kinds, self.group, self.combinations, self.missingness == "informative"
             )
         with tempfile.TemporaryDirectory(prefix="reparam-") as folder:
-            data = spill(path, schema, Path(folder), self.validation, self.random_state)
+            share = self._share(rows_of(path))
+            data = spill(path, schema, Path(folder), share, self.random_state)
             if data.unseen:
                 warnings.warn(
                     f"{data.unseen} cells have categories that a look at part of the rows did not meet: they are taken "
@@ -171,8 +173,9 @@ class TabularVAE(SafeState, Parameters):
             model, objective = recipes.table_vae(
                 schema, self.latent_dim, hidden=hidden, activation=self.activation, k=self.train_k
             )
-        if held is None and self.validation and len(data) > _FEW:
-            data, held = split(data, self.validation, self.random_state)
+        share = self._share(rows)
+        if held is None and share and rows > _FEW:
+            data, held = split(data, share, self.random_state)
         self.schema_, self.vae_ = schema, model
         self.history_: History = fit(
             model, data, objective=objective, epochs=self.epochs_for(rows), batch_size=self.batch_size,
@@ -184,7 +187,11 @@ class TabularVAE(SafeState, Parameters):
 
     def epochs_for(self, rows: int) -> int:
         """How many passes over so many rows are made at most."""
-        return epochs_for(rows, self.batch_size, self.epochs)
+        return passes_for(rows, self.batch_size, self.epochs, bool(self._share(rows)) and rows > _FEW)
+
+    def _share(self, rows: int) -> float:
+        """The share of so many rows that is held out."""
+        return held_share(rows) if self.validation is None else self.validation
 
     @classmethod
     def of(cls, vae: VAE, schema: TableSchema, **params: Any) -> TabularVAE:
