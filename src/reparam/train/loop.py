@@ -320,7 +320,7 @@ def _batches(data: Dataset, size: int, seed: int, position: Position) -> Iterato
 
     They are rows as the data hold them, gathered for many batches at once, which costs a fraction of gathering each.
     """
-    order = torch.randperm(len(data), generator=torch.Generator().manual_seed(seed * 1_000_003 + position.epoch))
+    order = data.order(torch.Generator().manual_seed(seed * 1_000_003 + position.epoch))
     block = size * max(1, _GATHERED_ROWS // size)
     begun = position.rows
     for start in range(begun // block * block, len(data), block):
