@@ -81,7 +81,7 @@ for params in ({"dtype": "auto"}, {"dtype": "float32"}, {"dtype": "float64"}, {"
 
 
 def test_weights_of_rows_count_them():
-    """A linear model learns the weighted mean, to a tenth of a deviation; the plain one is 0.4 away. The seed is fixed."""
+    """A linear model learns the weighted mean, to a tenth of a deviation; the plain one is 0.4 away. One seed."""
     rng = np.random.default_rng(0)
     x = np.concatenate([rng.normal(0, 1, 300), rng.normal(4, 1, 100)])[:, None] @ np.array([[1.0, 0.5]])
     x += 0.3 * rng.normal(size=x.shape)
