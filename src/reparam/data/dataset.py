@@ -17,7 +17,7 @@ from reparam.data.sparse import SparseRows
 from reparam.errors import InputError, nearest
 
 BINARIZE = ("dynamic", "threshold")
-_CHUNK = 1 << 24  # elements looked at in one go when data are checked
+_CHUNK = 1 << 21  # elements looked at in one go when data are checked
 
 
 def as_given(contexts: Sequence[Tensor], like: Tensor) -> tuple[Tensor, ...]:

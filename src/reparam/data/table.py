@@ -19,6 +19,7 @@ from reparam.data.guess import guess
 from reparam.errors import InputError, RunFolderError, nearest
 
 FORMAT = 1
+_ROWS = 1 << 16  # whose units are worked out at a time
 
 
 @dataclass(frozen=True)
@@ -198,8 +199,10 @@ class TableSchema:
     def log_units(self, x: np.ndarray) -> np.ndarray:
         """What each row's log density gains from model units to the units of what is seen in it, (rows,), in nats."""
         total = np.zeros(len(x))
-        for i, column in enumerate(self.modelled):
-            total += column.log_units(x[:, i].astype(np.float64))
+        for start in range(0, len(x), _ROWS):
+            at = slice(start, start + _ROWS)
+            for i, column in enumerate(self.modelled):
+                total[at] += column.log_units(x[at, i].astype(np.float64))
         return total
 
     def _place(self, name: str) -> int:

@@ -137,7 +137,8 @@ class TabularVAE(SafeState, Parameters):
         schema = self.schema
         if schema is None:
             schema = TableSchema.of(X, self.kinds, self.group, self.combinations, informative)
-        return self.fit_dataset(schema, schema.dataset(X, self.unseen), **more)
+        # the numbers of the whole table are not kept beside those of its parts
+        return self._train(schema, *self._parted(schema.dataset(X, self.unseen)), **more)
 
     def fit_parquet(self, path: str | Path, **more: Any) -> TabularVAE:
         """Train on a Parquet file that is larger than memory: see :meth:`fit`.
@@ -164,22 +165,29 @@ class TabularVAE(SafeState, Parameters):
 
     def fit_dataset(self, schema: TableSchema, data: Dataset, held: Dataset | None = None, **more: Any) -> TabularVAE:
         """Train on what the schema has made of a table, and of ``held`` rows where they are apart: see :meth:`fit`."""
-        data = with_values(data) if held is None else data
-        if len(data) < 2:
-            raise InputError(f"training needs at least 2 rows with values; the table has {len(data)}")
+        return self._train(schema, *((len(data), data, held) if held is not None else self._parted(data)), **more)
+
+    def _parted(self, data: Dataset) -> tuple[int, Dataset, Dataset | None]:
+        """The number of rows with values, those to train on, and those held out."""
+        data = with_values(data)
         rows = len(data)
+        if rows < 2:
+            raise InputError(f"training needs at least 2 rows with values; the table has {rows}")
+        share = self._share(rows)
+        return rows, *(split(data, share, self.random_state) if share and rows > _FEW else (data, None))
+
+    def _train(
+        self, schema: TableSchema, rows: int, data: Dataset, held: Dataset | None, **more: Any
+    ) -> TabularVAE:  # fmt: skip
         hidden = self.hidden if self.hidden is not None else _SMALL if rows < _LARGE else _WIDE
         with seeding.seeded(self.random_state):
             model, objective = recipes.table_vae(
                 schema, self.latent_dim, hidden=hidden, activation=self.activation, k=self.train_k
             )
-        share = self._share(rows)
-        if held is None and share and rows > _FEW:
-            data, held = split(data, share, self.random_state)
         self.schema_, self.vae_ = schema, model
         self.history_: History = fit(
-            model, data, objective=objective, epochs=self.epochs_for(rows), batch_size=self.batch_size,
-            lr=self.lr, seed=self.random_state, validation=held, patience=None if held is None else self.patience,
+            model, data, objective=objective, epochs=self.epochs_for(rows), batch_size=self.batch_size, lr=self.lr,
+            seed=self.random_state, validation=held, patience=None if held is None else self.patience,
             schema=Schema.of_table(schema), progress=self.verbose, **more,
         )  # fmt: skip
         self._learn_the_usual(data)
