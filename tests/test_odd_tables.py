@@ -87,14 +87,3 @@ def test_a_file_that_no_model_is_of_is_refused_in_one_line(text, words, tmp_path
     assert words in said
     assert said.count("\n") == 1
     assert not (tmp_path / "run").exists()
-
-
-def test_amounts_with_zeros_of_their_own_are_no_counts():
-    """Zeros, or hundreds: a mixture of their logarithms, not a law of counts whose mean runs away."""
-    rng = np.random.default_rng(0)
-    gain = np.where(rng.random(400) < 0.9, 0, rng.integers(100, 9999, 400))
-    schema = TableSchema.of(pd.DataFrame({"gain": gain, "visits": rng.negative_binomial(1, 0.1, 400)}))
-    assert (schema["gain"].kind, schema["gain"].family) == ("positive", "mixture")
-    assert schema["visits"].kind == "count"
-    back = schema.decode(schema.encode(pd.DataFrame({"gain": gain, "visits": 0})))
-    np.testing.assert_array_equal(back["gain"], gain)

@@ -15,8 +15,6 @@ from reparam.errors import InputError
 
 _LEVELS = 10  # so many different whole numbers are grades
 _ROWS = 20  # fewer rows say nothing about their being told apart
-_GAP = 20  # between zero and the least of amounts
-_ATOM = 0.2  # of the values: so many at one place are a component of their own
 _KINDS = 1000  # so many texts are no categories
 _LOOKED_AT = 20_000  # values that decide about a shape
 _TIMES = (86400.0, 3600.0, 60.0, 1.0, 1e-3)
@@ -84,7 +82,7 @@ def _kind_of_numbers(name: str, known: np.ndarray, different: np.ndarray) -> str
         with np.errstate(over="ignore"):  # of 1e300
             mean, variance = float(known.mean()), float(known.var())
         if low == 0 and variance > mean:
-            return "positive" if _apart(known) else "count"
+            return "count"
         if d <= _LEVELS and (high - low <= 2 * _LEVELS or n >= _ROWS * d):
             return "ordinal"
         if low >= 0 and low <= 1 and variance > mean and mean < high / 4:  # the long tail of counts
@@ -93,12 +91,6 @@ def _kind_of_numbers(name: str, known: np.ndarray, different: np.ndarray) -> str
     if 0 <= low < 0.05 and 0.95 < high <= 1:
         return "proportion"
     return _real_or_positive(known)
-
-
-def _apart(known: np.ndarray) -> bool:
-    """Whether zeros are a value of their own, of amounts from which all others are far: no law of counts has a gap."""
-    amounts = known[known > 0]
-    return len(amounts) >= _ROWS and len(amounts) <= 0.95 * len(known) and bool(amounts.min() >= _GAP)
 
 
 def _real_or_positive(known: np.ndarray) -> str:
@@ -149,16 +141,8 @@ def _numeric(column: Column, known: np.ndarray, form: str) -> Column:
     column = replace(column, loc=float(t.mean()), spread=_spread(t))
     y = _sample((t - column.loc) / column.spread)
     tails = float((y**4).mean()) > 6 if len(y) >= _ROWS else False
-    family = "mixture" if modes(y) > 1 or _atom(known) else "student_t" if tails else "gaussian"
+    family = "mixture" if modes(y) > 1 else "student_t" if tails else "gaussian"
     return replace(column, family=family)
-
-
-def _atom(known: np.ndarray) -> bool:
-    """Whether one value is frequent where most are not."""
-    if len(known) < 5 * _ROWS:
-        return False
-    _, counts = np.unique(_sample(known), return_counts=True)
-    return bool(counts.max() >= _ATOM * counts.sum() and len(counts) > _LEVELS)
 
 
 def _margin(column: Column, known: np.ndarray) -> float:
