@@ -88,6 +88,26 @@ def test_samples_meet_conditions(place, capsys):
     assert "person" not in drawn
 
 
+def test_codes_go_back_to_rows_of_the_table(place, capsys):
+    """decode of encode is reconstruct, in the table's own columns; of another group or drawn they are other rows."""
+    table, out = place / "people.csv", [place / f"{n}.csv" for n in ("back", "north", "south", "drawn")]
+    run(capsys, "reconstruct", place / "run", table, "--out", out[0])
+    run(capsys, "encode", place / "run", table, "--out", place / "codes.csv")
+    run(capsys, "decode", place / "run", place / "codes.csv", "--out", out[1], "--given", "site=north")
+    run(capsys, "reconstruct", place / "run", table, "--out", out[2], "--given", "site=south")
+    run(capsys, "decode", place / "run", place / "codes.csv", "--out", out[3], "--given", "site=north", "--sample")
+    before, (back, north, south, drawn) = pd.read_csv(table), (pd.read_csv(p) for p in out)
+    assert list(back.columns) == [c for c in before.columns if c != "person"]
+    assert back["site"].equals(before["site"])
+    assert not back.isna().any().any()
+    there = (before["site"] == "north").to_numpy()
+    columns = ["sex", "city", "land", "country"]
+    pd.testing.assert_frame_equal(back.loc[there, columns], north.loc[there, columns])
+    np.testing.assert_allclose(back.loc[there, "age"], north.loc[there, "age"], atol=1)
+    assert (south["site"] == "south").all()
+    assert (drawn["age"] != north["age"]).mean() > 0.5
+
+
 def test_a_run_goes_on(place, capsys):
     words = ["--epochs", "1", "--latent-dim", "2", "--hidden", "8", "--k", "2"]
     whole, halves = place / "whole", place / "halves"
@@ -118,7 +138,15 @@ def test_wrong_use_is_one_line(place, capsys, tmp_path):
     assert "write conditions as" in refused(
         capsys, "sample", place / "run", "--out", tmp_path / "x.csv", "--given", "F"
     )
-    assert "mixed tables" in refused(capsys, "decode", place / "run", place / "z.npy", "--out", tmp_path / "d.csv")
+    run(capsys, "encode", place / "run", table, "--out", tmp_path / "z.npy")
+    decode = ["decode", place / "run", tmp_path / "z.npy", "--out", tmp_path / "d.csv"]
+    assert "say which of 'site'" in refused(capsys, *decode)
+    assert "its group 'site' alone" in refused(capsys, *decode, "--given", "sex=F")
+    assert "never saw" in refused(capsys, *decode, "--given", "site=moon")
+    np.save(tmp_path / "wide.npy", np.zeros((3, 9)))
+    assert "(rows, 2)" in refused(
+        capsys, "decode", place / "run", tmp_path / "wide.npy", "--out", tmp_path / "d.csv", "--given", "site=north"
+    )
     assert "mixed table" in refused(capsys, "doctor", place / "run")
     people(20).drop(columns="age").to_csv(tmp_path / "less.csv", index=False)
     assert "no column 'age'" in refused(
@@ -151,9 +179,9 @@ def test_large_files_are_read_in_pieces_with_the_same_result(place, capsys, monk
     one, other = (pd.read_parquet(p) for p in (whole[1], parts[1]))
     categories = ["sex", "city", "land", "site", "country", "person"]
     pd.testing.assert_frame_equal(one[categories], other[categories])
-    words = ["--epochs", "2", "--latent-dim", "2", "--hidden", "8", "--k", "2"]
+    words = ["--epochs", "2", "--latent-dim", "2", "--hidden", "8", "--k", "2", "--validation", "0.1"]
     assert main(["train", str(place / "people.parquet"), "--out", str(place / "large"), *words]) == 0
     model, frame = rp.TabularVAE.load(place / "large"), pd.read_parquet(place / "people.parquet")
     assert np.isfinite(model.score_samples(frame)).all()
-    direct = rp.TabularVAE(2, hidden=(8,), epochs=2, train_k=2, validation=0.05).fit_parquet(place / "people.parquet")
+    direct = rp.TabularVAE(2, hidden=(8,), epochs=2, train_k=2, validation=0.1).fit_parquet(place / "people.parquet")
     np.testing.assert_array_equal(direct.score_samples(frame), model.set_params(k=direct.k).score_samples(frame))

@@ -131,7 +131,7 @@ def check_filled(schema, frame, filled):
 
 
 def check_inside(schema, frame, sampled):
-    kept = [c for c in schema.columns if c.kind != "identifier"]
+    kept = [c for c in schema.columns if c.kind not in ("identifier", "group")]
     assert [c.name for c in kept if c.name in sampled] == [c.name for c in kept]
     for column in kept:
         values, seen = sampled[column.name].dropna(), frame[column.name].dropna()
@@ -191,6 +191,54 @@ def test_only_combinations_that_were_seen_are_sampled(fitted):
     _, model = fitted
     drawn = model.sample(300)
     assert set(zip(drawn["city"], drawn["land"], strict=True)) == {("Lyon", "FR"), ("Bonn", "DE")}
+
+
+def test_combinations_hold_whatever_is_asked_or_seen(fitted):
+    """Conditions on a column of a combination, imputations beside a seen one, and decoded rows: none is a new pair."""
+    frame, model = fitted
+    known = {("Lyon", "FR"), ("Bonn", "DE")}
+
+    def pairs(t):
+        return set(zip(t["city"], t["land"], strict=True))
+
+    assert pairs(model.sample(200, given={"city": "Lyon"})) == {("Lyon", "FR")}
+    assert pairs(model.sample(200, given={"land": ["DE"], "age": (20, 60)})) == {("Bonn", "DE")}
+    half = frame.assign(land=pd.Series([None] * len(frame), dtype="str"))
+    for filled in (model.impute(half), *model.impute(half, m=3)):
+        assert filled["land"].equals(frame["land"])
+    both = half.assign(city=pd.Series([None] * len(frame), dtype="str"))
+    for filled in (model.impute(both), *model.impute(both, m=3), model.reconstruct(both)):
+        assert pairs(filled) <= known
+    with pytest.raises(InputError, match="no combination of 'city' and 'land'"):
+        model.sample(3, given={"city": "Lyon", "land": "DE"})
+
+
+def test_conditions_on_combinations_are_weighed_by_their_own_law():
+    """Two columns that are independent given z, of which the table has three of four pairs: p(b | a) is counted."""
+    rows = [("u", "x")] * 200 + [("u", "y")] * 600 + [("v", "x")] * 200
+    frame = pd.DataFrame(rows, columns=["a", "b"]).assign(noise=np.random.default_rng(0).normal(size=1000))
+    model = rp.TabularVAE(1, hidden=(), epochs=30, train_k=1, combinations=[["a", "b"]]).fit(frame)
+    quality = model.sample(1000, given={"a": "v"}, with_quality=True)[1]
+    free = model.sample(20_000)
+    share = (free["a"] == "v").mean()  # 5 standard errors of both
+    assert abs(math.exp(quality.log_probability) - share) < 5 * math.sqrt(share / 20_000 + share / quality.candidates)
+
+
+def test_codes_go_back_to_a_table(fitted):
+    frame, model = fitted
+    back = model.reconstruct(frame)
+    assert list(back.columns) == [c for c in frame.columns if c != "person"]
+    check_inside(model.schema_, frame, back.drop(columns="site"))
+    codes = model.transform(frame)
+    north = model.inverse_transform(codes, group="north")
+    there = (frame["site"] == "north").to_numpy()
+    pd.testing.assert_frame_equal(north[there].drop(columns="income"), back[there].drop(columns="income"), atol=1)
+    assert not model.inverse_transform(codes, group="north", sample=True).equals(north)
+    for bad in (codes[:, :1], codes[:0], codes * np.nan):
+        with pytest.raises(InputError, match="codes are finite numbers"):
+            model.inverse_transform(bad, group="north")
+    with pytest.raises(InputError, match="say which of 'site'"):
+        model.inverse_transform(codes)
 
 
 def test_a_group_is_a_condition_with_its_own_shares(fitted):

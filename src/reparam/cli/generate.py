@@ -7,7 +7,7 @@ from torch import Tensor
 
 from reparam import seeding
 from reparam.cli import cells, tables
-from reparam.cli.common import check_seed, opened, opened_with_data, prepare, say, writable
+from reparam.cli.common import check_seed, dataset, opened, opened_with_data, prepare, say, writable
 from reparam.cli.options import DecodeOptions, EncodeOptions, ReconstructOptions, SampleOptions
 from reparam.cli.output import PICTURES, TABLES, check_picture, write_array, write_data
 from reparam.data import Schema, read
@@ -21,8 +21,8 @@ _ROWS = 4096  # decoded at a time
 def sample(options: SampleOptions) -> int:
     """``reparam sample``."""
     prepare()
-    path = writable(options.out, PICTURES)
     run, schema = opened(options.run)
+    path = writable(options.out, _endings(schema))
     if options.n < 1:
         raise InputError(f"-n must be at least 1, not {options.n}")
     if schema.table is not None:
@@ -54,11 +54,12 @@ def encode(options: EncodeOptions) -> int:
 def decode(options: DecodeOptions) -> int:
     """``reparam decode``."""
     prepare()
-    path = writable(options.out, PICTURES)
     run, schema = opened(options.run)
+    path = writable(options.out, _endings(schema))
     check_picture(path, schema)
-    _refuse_tables(schema)
     latents = read(options.latents).x
+    if schema.table is not None:
+        return tables.decode(options, run, schema, latents)
     dim = run.vae.prior(*_given(run.vae, schema.given(options.given, 1))).event_shape[-1]
     if latents.ndim != 2 or latents.shape[1] != dim or latents.dtype.kind not in "biuf":
         raise InputError(f"{options.latents} has shape {latents.shape}; this model's latents are numbers (rows, {dim})")
@@ -79,10 +80,12 @@ def decode(options: DecodeOptions) -> int:
 def reconstruct(options: ReconstructOptions) -> int:
     """``reparam reconstruct``."""
     prepare()
-    path = writable(options.out, (*PICTURES, *cells.endings(options.data)))
-    run, schema, data = opened_with_data(options)
+    run, schema = opened(options.run)
+    path = writable(options.out, (*_endings(schema), *cells.endings(options.data)))
+    if schema.table is not None:
+        return tables.reconstruct(options, run, schema)
+    data = dataset(schema, options.data, options.labels, options.binarize)
     check_picture(path, schema)
-    _refuse_tables(schema)
     if path.suffix.lower() in cells.ENDINGS:
         c = None if options.given is None else _given(run.vae, schema.given(options.given, 1))
         cells.write_expression(options.data, path, run.vae, schema, data, c, check_seed(options.seed))
@@ -96,9 +99,9 @@ def reconstruct(options: ReconstructOptions) -> int:
     return 0
 
 
-def _refuse_tables(schema: Schema) -> None:
-    if schema.table is not None:
-        raise InputError("a mean of categories is none: for mixed tables use sample --given, or impute")
+def _endings(schema: Schema) -> tuple[str, ...]:
+    """Of the files that rows of these data can be written to."""
+    return PICTURES if schema.table is None else tables.FRAMES
 
 
 def _given(vae: VAE, contexts: tuple[Tensor, ...]) -> tuple[Tensor, ...]:

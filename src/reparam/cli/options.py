@@ -146,8 +146,11 @@ class TrainOptions:
     precision: str = option(
         "auto", "of matrix products: auto, float32, bfloat16 (where hardware has it) or float64", group="training"
     )
-    validation: float = option(
-        0.05, "share of the rows held out to choose the best epoch; 0 holds out none", group="training"
+    validation: float | None = option(
+        None,
+        "share of the rows held out to choose the best epoch, 0 for none: 0.05 unless given; of mixed tables 0.1, and "
+        "none of fewer than 2000 rows",
+        group="training",
     )
     patience: int = option(10, "stop after so many epochs without a better validation objective", group="training")
     seed: int = option(0, _SEED, group="training")

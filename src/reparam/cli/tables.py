@@ -12,12 +12,20 @@ from typing import Any
 import torch
 
 from reparam.cli.common import check_seed, opened, prepare, say, writable
-from reparam.cli.options import ImputeOptions, SampleOptions, SchemaOptions, TrainOptions
+from reparam.cli.options import (
+    DecodeOptions,
+    ImputeOptions,
+    ReconstructOptions,
+    SampleOptions,
+    SchemaOptions,
+    TrainOptions,
+)
 from reparam.data import Dataset, Schema
 from reparam.data.frame_files import PieceWriter, frame_bytes, is_table, read_frame
 from reparam.data.streams import is_large, look, pieces, spill
-from reparam.data.table import TableSchema
+from reparam.data.table import TableSchema, with_values
 from reparam.errors import InputError, require
+from reparam.estimators.parameters import held_share
 from reparam.run import SCHEMA, Run, atomic_write
 from reparam.run.folder import write_config
 
@@ -83,11 +91,15 @@ def plan_of(options: TrainOptions) -> tuple[TrainOptions, TableSchema, Any]:
             found = TableSchema.from_json(Path(options.schema).read_text(encoding="utf-8"))
         except OSError as error:
             raise InputError(f"{options.schema} cannot be read: {error.strerror or error}") from error
+    share = options.validation
+    if share is not None and not 0 <= share < 1:
+        raise InputError(f"validation must be 0 or a share of the rows below 1, not {share:g}")
     plan = replace(
         options, table=True, data=str(Path(options.data).resolve()), likelihood="mixed", objective="iwae",
         posterior="diagonal", prior="standard_normal", k=options.k or _K,
         schema=None if options.schema is None else str(Path(options.schema).resolve()),
         seed=check_seed(options.seed), threads=options.threads or 1,
+        validation=held_share(len(frame)) if share is None else share,
     )  # fmt: skip
     return plan, found, frame
 
@@ -116,14 +128,15 @@ def fitted(
         epochs=plan.epochs, batch_size=plan.batch_size, lr=plan.lr, validation=plan.validation,
         patience=plan.patience, random_state=plan.seed, verbose=True,
     )  # fmt: skip
-    config = {"options": asdict(replace(plan, epochs=model.epochs_for(len(data)))), **model.kept()}
+    rows = int(with_values(data).x.shape[0])
+    config = {"options": asdict(replace(plan, epochs=model.epochs_for(rows))), **model.kept()}
     more: dict[str, Any] = {
         "out": folder, "resume": resume, "config": config, "on_start": start, "retries": plan.retries,
         "checkpoint_seconds": plan.checkpoint_seconds,
     }  # fmt: skip
     if is_large(plan.data):
-        with TemporaryDirectory(prefix="reparam-") as rows:
-            spilled = spill(plan.data, table, Path(rows), plan.validation, plan.seed)
+        with TemporaryDirectory(prefix="reparam-") as folder_of_rows:
+            spilled = spill(plan.data, table, Path(folder_of_rows), plan.validation or 0.0, plan.seed)
             if spilled.unseen:
                 say(f"{spilled.unseen} cells have categories that a look at part of the rows did not meet: missing")
             model.fit_dataset(table, spilled.train, held=spilled.held, **more)
@@ -156,13 +169,54 @@ def sample(options: SampleOptions, run: Run, schema: Schema) -> int:
     return 0
 
 
+def decode(options: DecodeOptions, run: Run, schema: Schema, latents: Any) -> int:
+    """``reparam decode`` to a mixed table: means, medians and most probable categories, or draws."""
+    path = writable(options.out, FRAMES)
+    model = mixed(run, schema).set_params(random_state=check_seed(options.seed))
+    if getattr(latents, "ndim", 0) != 2 or latents.dtype.kind not in "biuf":
+        raise InputError(f"{options.latents} holds no rows of numbers: decode takes what encode writes")
+    group = _group_asked(options.given, schema)
+    write_frame(path, model.inverse_transform(latents, group=group, sample=options.sample))
+    say(f"{len(latents)} decoded in {path}")
+    return 0
+
+
+def reconstruct(options: ReconstructOptions, run: Run, schema: Schema) -> int:
+    """``reparam reconstruct`` of a mixed table."""
+    path = writable(options.out, FRAMES)
+    model = mixed(run, schema).set_params(random_state=check_seed(options.seed))
+    group = _group_asked(options.given, schema)
+    if is_large(options.data):
+        rows = by_pieces(options.data, path, lambda t: model.reconstruct(t, group=group))
+    else:
+        frame = read_frame(options.data)
+        rows = len(frame)
+        write_frame(path, model.reconstruct(frame, group=group))
+    say(f"{rows} reconstructions in {path}: means of numbers, medians of grades, most probable categories")
+    return 0
+
+
+def _group_asked(text: str | None, schema: Schema) -> Any:
+    """The group that --given names; of other columns nothing can be given where z is.
+
+    Raises:
+        InputError: for another column.
+    """
+    asked, column = _asked(text) or {}, schema.table.group if schema.table else None
+    other = next((name for name in asked if column is None or name != column.name), None)
+    if other is not None:
+        has = f"its group {column.name!r} alone" if column else "nothing, as the model has no group"
+        raise InputError(f"--given {other!r}: given z, the rows of this table are given {has}; see sample --given")
+    return next(iter(asked.values()), None)
+
+
 def impute(options: ImputeOptions) -> int:
     """``reparam impute``."""
     prepare()
     path = writable(options.out, FRAMES)
     run, schema = opened(options.run)
     if schema.table is None:
-        raise InputError(f"{options.run} is a model of whole data: impute is for tables with holes")
+        raise InputError(f"{options.run} is a model of whole data: train with --table to impute")
     model = mixed(run, schema).set_params(k=options.k, random_state=check_seed(options.seed))
     if is_large(options.data) and not options.intervals and options.m is None:
         say(f"{by_pieces(options.data, path, model.impute)} rows in {path}")

@@ -37,6 +37,7 @@ _OWN_FOLDERS = ("checkpoints", "figures")
 # The report's likelihood comes from a few held-out rows, so that it costs seconds; `evaluate` is for all of them.
 _REPORT_ROWS, _REPORT_K = 1000, 200
 _EPOCHS = 50
+_VALIDATION = 0.05  # of the rows, held out
 
 
 def train(options: TrainOptions) -> int:
@@ -139,14 +140,15 @@ def context_names(options: TrainOptions) -> list[str]:
 def resolve(options: TrainOptions, source: Source) -> tuple[TrainOptions, Schema, list[str]]:
     """The options with every automatic value decided, the schema of the data, and what to tell the person."""
     chosen = _check_recipe(options)
-    options = replace(options, **chosen)
+    share = _VALIDATION if options.validation is None else options.validation
+    options = replace(options, **chosen, validation=share)
     posterior, prior = _latents(options)
     schema, likelihood, notes = infer(
         source, options.likelihood, options.binarize, options.pixel_max, options.recipe in recipes.LABELLED
     )
     objective = options.recipe or recipes.objective_name(options.objective, posterior, options.beta)
-    if not 0 <= options.validation < 1:
-        raise InputError(f"validation must be 0 or a share of the rows below 1, not {options.validation:g}")
+    if not 0 <= share < 1:
+        raise InputError(f"validation must be 0 or a share of the rows below 1, not {share:g}")
     scale = _second(options.scale, likelihood, "scale", recipes.SCALED, schema)
     dispersion = _second(options.dispersion, likelihood, "dispersion", recipes.DISPERSED, schema)
     if options.network != "mlp" and options.hidden is not None:

@@ -16,7 +16,7 @@ CODED = ("binary", "boolean", "categorical", "ordinal")
 LEFT_OUT = ("constant", "identifier", "group")
 KINDS = (*NUMERIC, *CODED, "count", *LEFT_OUT)
 FAMILIES = ("gaussian", "student_t", "mixture")
-_SHOWN = 8
+_SHOWN, _LONG = 8, 40  # categories of a column, and letters of one, in messages
 
 
 @dataclass(frozen=True)
@@ -148,8 +148,9 @@ class Column:
     def words(self) -> str:
         """The column in a line."""
         known = self.categories or []
-        shown = ", ".join(str(c) for c in known[:_SHOWN]) + (", ..." if len(known) > _SHOWN else "")
+        shown = ", ".join(short(c) for c in known[:_SHOWN]) + (", ..." if len(known) > _SHOWN else "")
         text = {
+            "boolean": "true or false",
             "constant": f"always {shown}" if known else "always missing",
             "identifier": "tells rows apart: left out",
             "group": f"given, one of {shown}",
@@ -219,8 +220,8 @@ class Column:
         strange = codes == -1
         if strange.any() and unseen != "missing":
             value = values[int(strange.argmax())]
-            shown = value if isinstance(value, str) else f"{value:g}"
-            hint = nearest(shown, [str(c) for c in place]) if len(place) <= 20 else "it is none of the known ones"
+            shown = short(value) if isinstance(value, str) else f"{value:g}"
+            hint = nearest(shown, [short(c) for c in place]) if len(place) <= 20 else "it is none of the known ones"
             raise InputError(
                 f"column {self.name!r}, row {int(strange.argmax())} is {shown!r}, which training never saw: {hint} "
                 "(unseen='missing' takes such cells for missing)"
@@ -253,6 +254,12 @@ class Column:
         if (fault := _fault(raw)) is not None:
             raise RunFolderError(f"column {name!r} of the schema: {fault} is {raw.get(fault)!r}, which it cannot be")
         return Column(**raw)
+
+
+def short(value: Any) -> str:
+    """A value in one line, cut where it is long."""
+    text = " ".join(str(value).split())
+    return text if len(text) <= _LONG else text[:_LONG] + "..."
 
 
 def _what(form: str) -> str:

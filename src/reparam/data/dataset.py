@@ -17,7 +17,7 @@ from reparam.data.sparse import SparseRows
 from reparam.errors import InputError, nearest
 
 BINARIZE = ("dynamic", "threshold")
-_CHUNK = 1 << 24  # elements looked at in one go when data are checked
+_CHUNK = 1 << 21  # elements looked at in one go when data are checked
 
 
 def as_given(contexts: Sequence[Tensor], like: Tensor) -> tuple[Tensor, ...]:
@@ -55,7 +55,9 @@ class Dataset:
         columns: Sequence[str] | None = None,
         labels: np.ndarray | Tensor | Sequence[Any] | None = None,
         missing: bool = False,
+        weights: np.ndarray | Tensor | Sequence[float] | None = None,
     ) -> None:
+        self.weights = None if weights is None else torch.as_tensor(weights, dtype=torch.float64)
         self.missing = missing
         self.x: Any = _as_tensor(x)  # a Tensor, or SparseRows, which give one for the rows that are asked for
         self.contexts = tuple(torch.as_tensor(c) for c in contexts)
@@ -92,6 +94,7 @@ class Dataset:
         chosen.__dict__ = dict(self.__dict__)
         chosen.x = self.x.take(rows) if isinstance(self.x, SparseRows) else self.x[rows]
         chosen.contexts = tuple(c[rows] for c in self.contexts)
+        chosen.weights = None if self.weights is None else self.weights[rows]
         chosen.labels = None if self.labels is None else self.labels[rows if isinstance(rows, slice) else _index(rows)]
         return chosen
 
@@ -99,6 +102,29 @@ class Dataset:
     def event_shape(self) -> tuple[int, ...]:
         """The shape of one datum."""
         return tuple(self.x.shape[1:])
+
+    def order(self, generator: torch.Generator) -> Tensor:
+        """The rows of one pass over the data, (N,): each once, in random order.
+
+        With weights, N rows are drawn systematically: each as often as N w / Σ w, rounded up or down so that this is
+        its mean. Rows of one weight then stand as they do without weights, and one of weight 0 not at all.
+        """
+        n = len(self)
+        shuffled = torch.randperm(n, generator=generator)
+        if self.weights is None:
+            return shuffled
+        ends = self.weights.cumsum(0) / self.weights.sum()
+        places = (torch.arange(n, dtype=torch.float64) + torch.rand((), dtype=torch.float64, generator=generator)) / n
+        last = int(self.weights.nonzero()[-1])
+        return torch.searchsorted(ends, places, right=True).clamp_max(last)[shuffled]
+
+    def weighed(self, seed: int) -> Dataset:
+        """As many rows, each as often as its weight says; the data themselves where they have none."""
+        if self.weights is None:
+            return self
+        chosen = self[self.order(torch.Generator().manual_seed(seed))]
+        chosen.weights = None
+        return chosen
 
     def dense(self) -> Dataset:
         """These data with all rows dense: for few of them."""
@@ -162,7 +188,7 @@ class Dataset:
             for start, *arrays in self.x.entries():
                 for array in (np.array(start), *arrays):
                     digest.update(np.ascontiguousarray(array).data)
-        for tensor in tensors:
+        for tensor in tensors if self.weights is None else (*tensors, self.weights):
             for part in tensor.split(max(1, _CHUNK // max(1, tensor[0].numel()))):
                 digest.update(np.ascontiguousarray(part.cpu().numpy()).data)
         return digest.hexdigest()
@@ -198,6 +224,15 @@ class Dataset:
         for what, shape in named:
             if tuple(shape[:1]) != (n,):
                 raise InputError(f"{n} rows of data, but {what} of shape {tuple(shape)}: each row needs its own")
+        if self.weights is not None:
+            if self.weights.shape != (n,):
+                raise InputError(
+                    f"{n} rows of data, but weights of shape {tuple(self.weights.shape)}: one for each row"
+                )
+            if not bool((self.weights.isfinite() & (self.weights >= 0)).all()):
+                raise InputError("the weight of a row is a finite number of at least zero")
+            if not bool(self.weights.any()):
+                raise InputError("all weights are zero: no row counts")
         for i, c in enumerate(self.contexts):
             if c.is_floating_point() and not bool((finite := c.isfinite()).all()):
                 row = int((~finite).nonzero()[0, 0])

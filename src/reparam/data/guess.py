@@ -79,7 +79,8 @@ def _kind_of_numbers(name: str, known: np.ndarray, different: np.ndarray) -> str
         named = re.search(r"(^|[_ .])(id|index|key|uuid|row)($|[_ .])|^unnamed", name.lower()) is not None
         if n >= _ROWS and d == n and (named or (high - low == n - 1 and bool((np.diff(known) == 1).all()))):
             return "identifier"
-        mean, variance = float(known.mean()), float(known.var())
+        with np.errstate(over="ignore"):  # of 1e300
+            mean, variance = float(known.mean()), float(known.var())
         if low == 0 and variance > mean:
             return "count"
         if d <= _LEVELS and (high - low <= 2 * _LEVELS or n >= _ROWS * d):

@@ -34,6 +34,12 @@ def is_large(path: str | Path) -> bool:
         return bool(file.metadata.num_rows * file.metadata.num_columns > _LARGE)
 
 
+def rows_of(path: str | Path) -> int:
+    """How many rows a Parquet file has."""
+    with _open(Path(path)) as file:
+        return int(file.metadata.num_rows)
+
+
 def _open(path: Path) -> Any:
     parquet = require("pyarrow.parquet", "tabular", "reading Parquet")
     require("pandas", "tabular", "reading tables")

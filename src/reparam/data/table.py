@@ -19,6 +19,7 @@ from reparam.data.guess import guess
 from reparam.errors import InputError, RunFolderError, nearest
 
 FORMAT = 1
+_ROWS = 1 << 16  # whose units are worked out at a time
 
 
 @dataclass(frozen=True)
@@ -128,10 +129,20 @@ class TableSchema:
             raise InputError("the table has no rows")
         x = np.empty((len(frame), self.width), dtype)
         for i, column in enumerate(self.modelled):
-            x[:, i] = column.encode(frames.plain(frame, column.name), unseen)
+            self._encode_column(frame, column, unseen, x[:, i])
         for i, name in enumerate(self.indicators):
             x[:, len(self.modelled) + i] = np.isnan(x[:, self._place(name)])
         return x
+
+    @staticmethod
+    def _encode_column(frame: Any, column: Column, unseen: str, out: np.ndarray) -> None:
+        """Write the numbers of a column, some rows at a time: text costs ten times what its numbers do."""
+        for rows in frames.stretches(frame, column.name):
+            try:
+                out[rows] = column.encode(frames.plain(frame, column.name, rows), unseen)
+            except InputError:
+                column.encode(frames.plain(frame, column.name), unseen)  # says where in the whole
+                raise
 
     def groups(self, frame: Any) -> np.ndarray | None:
         """The number of each row's group, or None for a table without."""
@@ -167,24 +178,31 @@ class TableSchema:
 
         Identifiers are left out; constants have their value.
         """
+        values = {c.name: c.decode(x[:, i]) for i, c in enumerate(self.modelled)}
+        return self.table(values, len(x), frame, groups)
+
+    def table(
+        self, values: Mapping[str, np.ndarray], rows: int, frame: str | None = None, groups: np.ndarray | None = None
+    ) -> Any:
+        """A DataFrame of so many rows from the values of the model's columns, in their units: see :meth:`decode`."""
         built = {}
         for column in self.columns:
             if column.kind == "identifier":
                 continue
             if column.kind == "group":
-                values = column.decode(np.full(len(x), np.nan) if groups is None else groups.astype(np.float64))
-            elif column.modelled:
-                values = column.decode(x[:, self._place(column.name)])
+                found = column.decode(np.full(rows, np.nan) if groups is None else groups.astype(np.float64))
             else:
-                values = constant(column, len(x))
-            built[column.name] = (values, column.dtype, column.categories)
+                found = values[column.name] if column.modelled else constant(column, rows)
+            built[column.name] = (found, column.dtype, column.categories)
         return frames.build(frame or self.frame, built)
 
     def log_units(self, x: np.ndarray) -> np.ndarray:
         """What each row's log density gains from model units to the units of what is seen in it, (rows,), in nats."""
         total = np.zeros(len(x))
-        for i, column in enumerate(self.modelled):
-            total += column.log_units(x[:, i].astype(np.float64))
+        for start in range(0, len(x), _ROWS):
+            at = slice(start, start + _ROWS)
+            for i, column in enumerate(self.modelled):
+                total[at] += column.log_units(x[at, i].astype(np.float64))
         return total
 
     def _place(self, name: str) -> int:

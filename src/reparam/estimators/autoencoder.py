@@ -158,8 +158,11 @@ class VariationalAutoencoder(SafeState, ClassNamePrefixFeaturesOutMixin, Transfo
         self.random_state = random_state
         self.verbose = verbose
 
-    def fit(self, X: Any, y: Any = None) -> VariationalAutoencoder:
-        """Train on the rows of X (n_samples, n_features).
+    def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> VariationalAutoencoder:
+        """Train on the rows of X (n_samples, n_features), as if each stood there ``sample_weight`` times.
+
+        In each pass a row is read as often as its weight over the mean weight says, rounded up or down at random with
+        this mean; a row of weight 0 plays no part.
 
         Ctrl-C ends training after the step at hand with KeyboardInterrupt; the estimator is then fitted. A call that
         raises anything else leaves the estimator as it was.
@@ -171,7 +174,7 @@ class VariationalAutoencoder(SafeState, ClassNamePrefixFeaturesOutMixin, Transfo
         again = bool(self.warm_start) and self.__sklearn_is_fitted__()
         params = self._params()
         with self._as_it_was_unless_done():
-            data = self._data(X, reset=not again, training=True)
+            data = self._weighed(self._data(X, reset=not again, training=True), sample_weight)
             if again:
                 self._check_same_model(params)
             else:
@@ -179,10 +182,11 @@ class VariationalAutoencoder(SafeState, ClassNamePrefixFeaturesOutMixin, Transfo
             self._train(data, params, params["epochs"], params["validation"] or None)
         return self._unless_interrupted()
 
-    def partial_fit(self, X: Any, y: Any = None) -> VariationalAutoencoder:
+    def partial_fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> VariationalAutoencoder:
         """Train by one pass over the rows of X, a piece of the data; with what Adam has learned from those before.
 
         The first piece decides likelihood, units and columns: let it be a fair share of the data. No rows are held out.
+        ``sample_weight`` is as in :meth:`fit`, among the rows of the piece.
 
         Raises:
             InputError: as ``fit``; also for a recipe whose weights change over a run, as pieces have no known end.
@@ -190,7 +194,7 @@ class VariationalAutoencoder(SafeState, ClassNamePrefixFeaturesOutMixin, Transfo
         first = not self.__sklearn_is_fitted__()
         params = self._params()
         with self._as_it_was_unless_done():
-            data = self._data(X, reset=first, training=True)
+            data = self._weighed(self._data(X, reset=first, training=True), sample_weight)
             if first:
                 self._start(data, params)
             if self._objective(params).schedules():
@@ -295,6 +299,15 @@ class VariationalAutoencoder(SafeState, ClassNamePrefixFeaturesOutMixin, Transfo
         )  # fmt: skip
         names = getattr(self, "feature_names_in_", None)
         return Dataset(x, columns=None if names is None else [str(name) for name in names])
+
+    @staticmethod
+    def _weighed(data: Dataset, weights: Any) -> Dataset:
+        """The data with these weights, without rows of weight 0."""
+        if weights is None:
+            return data
+        w = np.asarray(weights, dtype=np.float64)
+        given = Dataset(data.x, columns=data.columns, weights=np.full(len(data), w) if w.ndim == 0 else w)
+        return given[(w > 0).nonzero()[0]] if w.ndim else given
 
     def _start(self, data: Dataset, params: dict[str, Any]) -> None:
         """A fresh model for these data."""

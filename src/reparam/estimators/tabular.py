@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import tempfile
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,22 +14,24 @@ import torch
 
 from reparam import evaluate, recipes, seeding
 from reparam.data import Dataset, Schema, frames
-from reparam.data.streams import look, spill
-from reparam.data.table import TableSchema, constant, with_values
+from reparam.data.streams import look, rows_of, spill
+from reparam.data.table import TableSchema, with_values
 from reparam.errors import InputError, RunFolderError, nearest
-from reparam.estimators.parameters import Parameters, epochs_for
+from reparam.estimators.parameters import Parameters, held_share, passes_for
 from reparam.estimators.safe_state import SafeState
-from reparam.estimators.tabular_posterior import multiple, single, surprises
+from reparam.estimators.tabular_fill import filled_tables, in_units
+from reparam.estimators.tabular_posterior import decoded, drawn, multiple, single, surprises
 from reparam.estimators.tabular_sample import Quality, sample_rows
+from reparam.estimators.tabular_values import number_of
 from reparam.evaluate import Estimate
 from reparam.run import Run, open_run, save
 from reparam.train import History, fit
+from reparam.train.checks import split
 from reparam.vae import VAE, reference
 
 _REFERENCE = 20_000  # cells whose surprise says what is usual
 _REFERENCE_K = 64
 _LARGE, _SMALL, _WIDE = 5000, (64,), (128, 128)
-_ROWS = 50_000  # imputed at a time
 _FEW = 40  # rows of which none are held out
 
 
@@ -64,8 +66,9 @@ class TabularVAE(SafeState, Parameters):
     train_k : int
         Samples of z in the training bound (IWAE).
     epochs, batch_size, lr, validation, patience
-        As in ``rp.fit``. Unless given, there are 20 epochs, or as many as make 4000 to 15000 steps. Rows are held out
-        of more than 40.
+        As in ``rp.fit``. Unless given, of tables of fewer than 2000 rows none are held out, and there are 2000 steps,
+        but at most 400 epochs; of others a tenth is held out, and there are 20 epochs, or as many as make 4000 to 15000
+        steps. Rows are held out of more than 40 only.
     k : int
         Samples of z for each row in scores, imputations and explanations.
     random_state : int
@@ -95,7 +98,7 @@ class TabularVAE(SafeState, Parameters):
         epochs: int | None = None,
         batch_size: int = 128,
         lr: float = 1e-3,
-        validation: float = 0.1,
+        validation: float | None = None,
         patience: int | None = 30,
         k: int = 500,
         random_state: int = 0,
@@ -134,8 +137,8 @@ class TabularVAE(SafeState, Parameters):
         schema = self.schema
         if schema is None:
             schema = TableSchema.of(X, self.kinds, self.group, self.combinations, informative)
-        data = schema.dataset(X, self.unseen)
-        return self.fit_dataset(schema, data, **more)
+        # the numbers of the whole table are not kept beside those of its parts
+        return self._train(schema, *self._parted(schema.dataset(X, self.unseen)), **more)
 
     def fit_parquet(self, path: str | Path, **more: Any) -> TabularVAE:
         """Train on a Parquet file that is larger than memory: see :meth:`fit`.
@@ -151,7 +154,8 @@ class TabularVAE(SafeState, Parameters):
                 looked, self.kinds, self.group, self.combinations, self.missingness == "informative"
             )
         with tempfile.TemporaryDirectory(prefix="reparam-") as folder:
-            data = spill(path, schema, Path(folder), self.validation, self.random_state)
+            share = self._share(rows_of(path))
+            data = spill(path, schema, Path(folder), share, self.random_state)
             if data.unseen:
                 warnings.warn(
                     f"{data.unseen} cells have categories that a look at part of the rows did not meet: they are taken "
@@ -161,19 +165,29 @@ class TabularVAE(SafeState, Parameters):
 
     def fit_dataset(self, schema: TableSchema, data: Dataset, held: Dataset | None = None, **more: Any) -> TabularVAE:
         """Train on what the schema has made of a table, and of ``held`` rows where they are apart: see :meth:`fit`."""
-        data = with_values(data) if held is None else data
-        if len(data) < 2:
-            raise InputError(f"training needs at least 2 rows with values; the table has {len(data)}")
-        hidden = self.hidden if self.hidden is not None else _SMALL if len(data) < _LARGE else _WIDE
+        return self._train(schema, *((len(data), data, held) if held is not None else self._parted(data)), **more)
+
+    def _parted(self, data: Dataset) -> tuple[int, Dataset, Dataset | None]:
+        """The number of rows with values, those to train on, and those held out."""
+        data = with_values(data)
+        rows = len(data)
+        if rows < 2:
+            raise InputError(f"training needs at least 2 rows with values; the table has {rows}")
+        share = self._share(rows)
+        return rows, *(split(data, share, self.random_state) if share and rows > _FEW else (data, None))
+
+    def _train(
+        self, schema: TableSchema, rows: int, data: Dataset, held: Dataset | None, **more: Any
+    ) -> TabularVAE:  # fmt: skip
+        hidden = self.hidden if self.hidden is not None else _SMALL if rows < _LARGE else _WIDE
         with seeding.seeded(self.random_state):
             model, objective = recipes.table_vae(
                 schema, self.latent_dim, hidden=hidden, activation=self.activation, k=self.train_k
             )
-        share: Any = held if held is not None else self.validation if len(data) > _FEW else None
         self.schema_, self.vae_ = schema, model
         self.history_: History = fit(
-            model, data, objective=objective, epochs=self.epochs_for(len(data)), batch_size=self.batch_size,
-            lr=self.lr, seed=self.random_state, validation=share or None, patience=self.patience if share else None,
+            model, data, objective=objective, epochs=self.epochs_for(rows), batch_size=self.batch_size, lr=self.lr,
+            seed=self.random_state, validation=held, patience=None if held is None else self.patience,
             schema=Schema.of_table(schema), progress=self.verbose, **more,
         )  # fmt: skip
         self._learn_the_usual(data)
@@ -181,7 +195,11 @@ class TabularVAE(SafeState, Parameters):
 
     def epochs_for(self, rows: int) -> int:
         """How many passes over so many rows are made at most."""
-        return epochs_for(rows, self.batch_size, self.epochs)
+        return passes_for(rows, self.batch_size, self.epochs, bool(self._share(rows)) and rows > _FEW)
+
+    def _share(self, rows: int) -> float:
+        """The share of so many rows that is held out."""
+        return held_share(rows) if self.validation is None else self.validation
 
     @classmethod
     def of(cls, vae: VAE, schema: TableSchema, **params: Any) -> TabularVAE:
@@ -233,6 +251,52 @@ class TabularVAE(SafeState, Parameters):
         """``fit``, then ``transform`` of the same table."""
         return self.fit(X).transform(X)
 
+    def inverse_transform(self, Z: Any, *, group: Any = None, sample: bool = False) -> Any:
+        """A table of one row for each code Z (rows, latent_dim): what ``transform`` gives goes back.
+
+        Each number is its mean given z, each grade of an ordinal column the median, each other category the most
+        probable; with ``sample``, all are drawn from p(x|z). ``group`` is that of all rows, in a model that has one.
+
+        Raises:
+            InputError: for codes that are no finite numbers of this shape, or a group that is unknown or left out.
+        """
+        self._fitted()
+        z = np.asarray(Z, dtype=np.float64)
+        dim = self.vae_.prior(*self._contexts(self._group_codes(group, 1))).event_shape[-1]
+        if z.ndim != 2 or z.shape[1] != dim or not len(z) or not np.isfinite(z).all():
+            raise InputError(f"codes are finite numbers of shape (rows, {dim}), as transform gives them")
+        return self._decoded(torch.from_numpy(z).to(reference(self.vae_)), self._group_codes(group, len(z)), sample)
+
+    def reconstruct(self, X: Any, *, group: Any = None) -> Any:
+        """What the model makes of each row: ``inverse_transform`` of its ``transform``, holes filled too.
+
+        With ``group``, as if all rows were of that group: what is left of a batch is taken out.
+        """
+        data = self._data(X)
+        z = evaluate.encode(self.vae_, data, self.random_state)
+        own = self.schema_.groups(X) if group is None else self._group_codes(group, len(z))
+        return self._decoded(z, own, False, frames.library(X))
+
+    def _decoded(self, z: torch.Tensor, groups: np.ndarray | None, sample: bool, frame: str | None = None) -> Any:
+        c = self._contexts(groups)
+        if sample:
+            return self.schema_.decode(drawn(self.vae_, z, c, self.schema_, self.random_state), frame, groups)
+        values = in_units(self.schema_, decoded(self.vae_, z, c, self.schema_, self.random_state))
+        return self.schema_.table(values, len(z), frame, groups)
+
+    def _contexts(self, groups: np.ndarray | None) -> tuple[torch.Tensor, ...]:
+        return tuple(t.to(reference(self.vae_)) for t in self.schema_.contexts(groups))
+
+    def _group_codes(self, group: Any, rows: int) -> np.ndarray | None:
+        column = self.schema_.group
+        if column is None and group is not None:
+            raise InputError(f"this model has no group, and {group!r} is given as one")
+        if column is None:
+            return None
+        if group is None:
+            raise InputError(f"rows are decoded given their group: say which of {column.name!r}")
+        return np.full(rows, int(number_of(column, group)))
+
     def score_samples(self, X: Any) -> np.ndarray:
         """log p of what is seen of each row, (rows,), in nats, per unit of the columns; 0 where nothing is seen.
 
@@ -264,10 +328,10 @@ class TabularVAE(SafeState, Parameters):
         """
         self._fitted()
         if m is None:
-            return self._filled(X, self._single, 1)[0]
+            return filled_tables(self.vae_, self.schema_, X, self._data, None, self.k, self.random_state)[0]
         if isinstance(m, bool) or not isinstance(m, int) or m < 1:
             raise InputError(f"m, the number of imputations, is a whole number of at least 1, not {m!r}")
-        return self._filled(X, self._multiple, m)
+        return filled_tables(self.vae_, self.schema_, X, self._data, m, self.k, self.random_state)
 
     def impute_intervals(self, X: Any, level: float = 0.95, m: int = 200) -> Any:
         """What is imputed, a row for each missing cell: row, column, value, low and high, probability.
@@ -279,9 +343,9 @@ class TabularVAE(SafeState, Parameters):
             raise InputError(f"level, the probability of an interval, is between 0 and 1, not {level!r}")
         data = self._data(X)
         values, probability = single(self.vae_, data, self.schema_, self.k, self.random_state)
-        shown = self._in_units(values)
-        drawn = multiple(self.vae_, data, self.schema_, m, self.k, self.random_state)
-        ends = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2], axis=0)
+        shown = in_units(self.schema_, values)
+        several = multiple(self.vae_, data, self.schema_, m, self.k, self.random_state)
+        ends = np.quantile(several, [(1 - level) / 2, (1 + level) / 2], axis=0)
         holes = np.isnan(data.x.numpy())
         table: dict[str, list[Any]] = {n: [] for n in ("row", "column", "value", "low", "high", "probability")}
         for row, i in np.argwhere(holes[:, : len(self.schema_.modelled)]).tolist():
@@ -378,51 +442,6 @@ class TabularVAE(SafeState, Parameters):
     def _data(self, X: Any) -> Dataset:
         self._fitted()
         return self.schema_.dataset(X, self.unseen, reference(self.vae_).dtype)
-
-    def _in_units(self, values: np.ndarray) -> dict[str, np.ndarray]:
-        """Means and most probable classes as values of the columns."""
-        return {
-            c.name: c.decode(values[:, i]) if c.coded else c.fitting(values[:, i])
-            for i, c in enumerate(self.schema_.modelled)
-        }
-
-    def _single(self, data: Dataset, m: int, first: int) -> list[dict[str, np.ndarray]]:
-        return [self._in_units(single(self.vae_, data, self.schema_, self.k, self.random_state, first)[0])]
-
-    def _multiple(self, data: Dataset, m: int, first: int) -> list[dict[str, np.ndarray]]:
-        drawn = multiple(self.vae_, data, self.schema_, m, self.k, self.random_state, first)
-        columns = self.schema_.modelled
-        return [{c.name: c.decode(x[:, i].astype(np.float64)) for i, c in enumerate(columns)} for x in drawn]
-
-    def _filled(self, X: Any, make: Callable[[Dataset, int, int], list[dict[str, np.ndarray]]], m: int) -> list[Any]:
-        """m tables with values where cells are missing, made for some rows at a time; only those values are kept."""
-        kept: list[dict[str, list[np.ndarray]]] = [{c.name: [] for c in self.schema_.modelled} for _ in range(m)]
-        for first in range(0, max(1, len(X)), _ROWS):
-            data = self._data(X[first : first + _ROWS])
-            holes = data.x.isnan().numpy()
-            if not holes[:, : len(self.schema_.modelled)].any():
-                continue
-            for table, made in zip(kept, make(data, m, first), strict=True):
-                for i, c in enumerate(self.schema_.modelled):
-                    table[c.name].append(np.flatnonzero(holes[:, i]) + first)
-                    table[c.name].append(made[c.name][holes[:, i]])
-        return [self._put(X, table) for table in kept]
-
-    def _put(self, X: Any, values: Mapping[str, list[np.ndarray]]) -> Any:
-        """A copy of the table with these values (rows, values, rows, values, ...) where its cells are missing."""
-        out = X.clone() if frames.library(X) == "polars" else X.copy()
-        for column in self.schema_.columns:
-            if column.name not in out.columns or column.kind in ("identifier", "group"):
-                continue
-            if column.modelled:
-                parts = values[column.name]
-                new = np.full(len(out), None, dtype=object) if column.is_text else np.full(len(out), np.nan)
-                for rows, some in zip(parts[::2], parts[1::2], strict=True):
-                    new[rows] = some
-            else:
-                new = constant(column, len(out))
-            out = frames.fill(out, column.name, new, column.categories)
-        return out
 
 
 _KEPT = ("k", "random_state", "unseen", "missingness", "latent_dim")

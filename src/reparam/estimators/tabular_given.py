@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor
@@ -13,36 +12,13 @@ from torch.distributions import Distribution
 from reparam.data.table import TableSchema
 from reparam.distributions import Joined, log_prob_of_each, unwrap
 from reparam.errors import InputError
+from reparam.estimators.tabular_combinations import Combinations
+from reparam.estimators.tabular_limits import Limits
 from reparam.estimators.tabular_values import codes_of_value, interval_of, number_of
 from reparam.vae import VAE
 
 _TRIES = 8  # rounds of rejection before cells are drawn on a grid
 _GRID = 400
-
-
-class Limits(NamedTuple):
-    """What is known of the cells of one row: each within [low, high], and in ``allowed`` where that is a set of codes.
-
-    Shapes: low and high (W,), in the model's numbers.
-    """
-
-    low: Tensor
-    high: Tensor
-    allowed: Mapping[int, frozenset[int]]
-
-    @staticmethod
-    def of(schema: TableSchema) -> Limits:
-        """The bounds of the schema."""
-        ends = [c.bounds() for c in schema.modelled] + [(0.0, 1.0)] * len(schema.indicators)
-        low, high = torch.tensor(ends, dtype=torch.float64).mT
-        return Limits(low, high, {})
-
-    def check(self, x: Tensor) -> Tensor:
-        """Whether each cell is inside."""
-        inside = (x.double() >= self.low) & (x.double() <= self.high)
-        for i, codes in self.allowed.items():
-            inside[..., i] = torch.isin(x[..., i], torch.tensor(sorted(codes)).to(x))
-        return inside
 
 
 def joined(vae: VAE, z: Tensor, *c: Tensor) -> Joined:
@@ -98,20 +74,22 @@ def _like(d: Distribution) -> Tensor:
 
 
 def draw_within(
-    vae: VAE, z: Tensor, c: tuple[Tensor, ...], limits: Limits, combine: Callable[[Joined, Tensor], Tensor]
+    vae: VAE, z: Tensor, c: tuple[Tensor, ...], limits: Limits, combinations: Combinations, known: Tensor
 ) -> Tensor:
     """One draw of the cells given each z (N, D), each within its limits: (N, W).
 
-    By rejection; what is left after some rounds is drawn on a grid of the interval, from the density there.
-    ``combine`` draws the columns anew whose combinations are fixed.
+    By rejection; what is left after some rounds is drawn on a grid of the interval, from the density there. Columns of
+    combinations are drawn together, given those of the cells ``known`` (N, W), NaN where nothing is.
     """
-    x = combine(d := joined(vae, z, *c), d.sample())
+    x = combinations.draw(d := joined(vae, z, *c), d.sample(), known, limits)
     for _ in range(_TRIES):
         rows = (~limits.check(x)).any(-1).nonzero().flatten()
         if not len(rows):
             return x
         again = joined(vae, z[rows], *(t[rows] for t in c))
-        fresh = combine(again, again.sample())
+        fresh = again.sample()
+        fixed = [i for i in combinations.columns if bool(limits.check(x[rows])[:, i].all())]
+        fresh[:, fixed] = x[rows][:, fixed]  # drawn together, and within their limits
         x[rows] = torch.where(limits.check(x[rows]), x[rows], fresh)
     outside = ~limits.check(x)
     for i in outside.any(0).nonzero().flatten().tolist():
@@ -139,26 +117,6 @@ def _on_grid(d: Joined, x: Tensor, i: int, limits: Limits) -> Tensor:
         logits.append(log_prob_of_each(d, value)[..., i])
     chosen = torch.distributions.Categorical(logits=torch.stack(logits, -1)).sample()
     return places.to(x)[chosen]
-
-
-def fixed_combinations(schema: TableSchema) -> Callable[[Joined, Tensor], Tensor]:
-    """A function that draws columns of fixed combinations anew, from their law given z and that it is one of those."""
-    places = schema.places
-
-    def combine(d: Joined, x: Tensor) -> Tensor:
-        for names, rows in zip(schema.combinations, schema.seen, strict=True):
-            at = [places[n] for n in names]
-            logits = []
-            for row in rows:
-                value = x.clone()
-                value[..., at] = torch.tensor(row).to(x)
-                logits.append(log_prob_of_each(d, value)[..., at].sum(-1))
-            chosen = torch.distributions.Categorical(logits=torch.stack(logits, -1)).sample()
-            x = x.clone()
-            x[..., at] = torch.tensor(rows).to(x)[chosen]
-        return x
-
-    return combine
 
 
 def parse_given(schema: TableSchema, given: Mapping[str, object]) -> tuple[Tensor, Limits, list[int]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -12,12 +13,15 @@ from torch import Tensor
 from reparam import seeding
 from reparam.data import Dataset
 from reparam.data.table import TableSchema
-from reparam.distributions import Joined, filled, from_standard_normal, log_prob_of_each, unwrap
-from reparam.estimators.tabular_given import Limits, draw_within, fixed_combinations, joined
+from reparam.distributions import Joined, filled, from_standard_normal, log_prob_of_each
+from reparam.estimators.tabular_combinations import Combinations, class_log_probs
+from reparam.estimators.tabular_given import draw_within, joined
+from reparam.estimators.tabular_limits import Limits
 from reparam.evaluate.draws import draws, evaluating
 from reparam.vae import VAE, reference
 
 _CALL = 8192  # decoder rows in one call
+_DRAWS = 500  # of a number whose mean is no mean of the model's own
 
 
 class Weighted(NamedTuple):
@@ -55,42 +59,77 @@ def single(
     whole table.
     """
     values = np.empty((len(data), schema.width))
-    probabilities = np.full(values.shape, np.nan)
+    probabilities, combinations = np.full(values.shape, np.nan), Combinations(schema)
     for part in weighted(vae, data, k, seed):
         with seeding.seeded((seed * 1_000_003 + first + part.rows.start) % 2**32):
             d = joined(vae, part.z, *(c.expand(k, *c.shape) for c in part.contexts))
-            _means(d, part.weights, schema, values[part.rows], probabilities[part.rows])
+            at = part.rows
+            _means(d, part.weights, schema, values[at], probabilities[at])
+            _likeliest(combinations, d, part.weights, data.x[at], values[at], probabilities[at])
     return values, probabilities
+
+
+@torch.no_grad()
+def decoded(vae: VAE, z: Tensor, c: tuple[Tensor, ...], schema: TableSchema, seed: int) -> np.ndarray:
+    """A value for each cell given z (N, D), in the units of the columns (N, W): means, medians, most probable ones."""
+    values, combinations = np.empty((len(z), schema.width)), Combinations(schema)
+    none = torch.full((1, schema.width), torch.nan).to(z)
+    with evaluating(vae), seeding.seeded(seed):
+        for start in range(0, len(z), _CALL):
+            at = slice(start, start + _CALL)
+            part = z[at].unsqueeze(0)
+            d = joined(vae, part, *(t[at].unsqueeze(0) for t in c))
+            one, found = torch.ones(part.shape[:2], dtype=torch.float64), np.empty((part.shape[1], schema.width))
+            _means(d, one, schema, values[at], found)
+            _likeliest(combinations, d, one, none.expand(part.shape[1], -1), values[at], found)
+    return values
+
+
+@torch.no_grad()
+def drawn(vae: VAE, z: Tensor, c: tuple[Tensor, ...], schema: TableSchema, seed: int) -> np.ndarray:
+    """A draw of each row's cells given z (N, D), within the schema, in the model's numbers (N, W)."""
+    limits, combinations = Limits.of(schema), Combinations(schema)
+    none = torch.full((len(z), schema.width), torch.nan).to(z)
+    with evaluating(vae), seeding.seeded(seed):
+        parts = [
+            draw_within(vae, z[at], tuple(t[at] for t in c), limits, combinations, none[at])
+            for at in torch.arange(len(z)).split(_CALL)
+        ]
+    return torch.cat(parts).double().numpy()
 
 
 def _means(d: Joined, weights: Tensor, schema: TableSchema, values: np.ndarray, probabilities: np.ndarray) -> None:
     """Fill in the mean or the most probable value of each column."""
     columns = schema.modelled
+    repeats = (max(1, math.ceil(_DRAWS / len(weights))),)
     for part, places in zip(d.parts, d.columns, strict=True):
         mean = (weights.unsqueeze(-1) * part.mean.double()).sum(0).numpy()
-        drawn = None
+        samples = None
         for j, i in enumerate(places.tolist()):
             column = columns[i] if i < len(columns) else None
             if column is None or column.coded:
-                classes = column.classes if column else 2
-                p = _probabilities(part, j, classes, weights)
+                p = (weights.unsqueeze(-1) * class_log_probs(d, i).double().exp()).sum(0).numpy()
                 ordered = column is not None and column.kind == "ordinal"
                 best = (p.cumsum(-1) < 0.5 - 1e-9).sum(-1) if ordered else p.argmax(-1)
                 values[:, i] = best
                 probabilities[:, i] = np.take_along_axis(p, best[:, None], 1)[:, 0]
             elif column.kind in ("positive", "proportion"):  # the mean of x is not x at the mean of its logarithm
-                drawn = part.sample() if drawn is None else drawn
-                x = column.fitting(column.raw(drawn[..., j].double().numpy()))
+                samples = part.sample(repeats) if samples is None else samples
+                x = column.fitting(column.raw(samples[..., j].double().numpy())).mean(0)
                 values[:, i] = (weights.numpy() * x).sum(0)
             else:
                 values[:, i] = column.raw(mean[:, j])
 
 
-def _probabilities(part: object, j: int, classes: int, weights: Tensor) -> np.ndarray:
-    """The probability of each class of the j-th column of a part, (B, classes)."""
-    probs = unwrap(part).probs[:, :, j].double()  # type: ignore[arg-type, attr-defined]
-    probs = torch.stack([1 - probs, probs], -1) if probs.dim() == 2 else probs
-    return np.asarray((weights.unsqueeze(-1) * probs[..., :classes]).sum(0))
+def _likeliest(
+    combinations: Combinations, d: Joined, weights: Tensor, known: Tensor, values: np.ndarray, probabilities: np.ndarray
+) -> None:
+    """Put the most probable combinations in place of the most probable values of each of their columns."""
+    for places, there, codes, p in combinations.likeliest(d, weights, known):
+        rows = there.nonzero().flatten().numpy()
+        for j, i in enumerate(places.tolist()):
+            values[rows, i] = codes[there, j].numpy()
+            probabilities[rows, i] = p[there, j].numpy()
 
 
 @torch.no_grad()
@@ -100,13 +139,14 @@ def multiple(vae: VAE, data: Dataset, schema: TableSchema, m: int, k: int, seed:
     By sampling importance resampling (Rubin 1987; Mattei & Frellsen 2019): z is drawn from the weighted draws, x from
     p(x|z), within the bounds of the schema. Equal rows get draws of their own: ``first`` is the number of the first.
     """
-    limits, combine = Limits.of(schema), fixed_combinations(schema)
+    limits, combinations = Limits.of(schema), Combinations(schema)
     out = np.empty((m, len(data), schema.width), dtype=np.float32)
     for part in weighted(vae, data, k, seed):
         with seeding.seeded((seed * 1_000_003 + first + part.rows.start + 1) % 2**32):
             chosen = part.weights.mT.multinomial(m, replacement=True).mT
             z = part.z.gather(0, chosen.unsqueeze(-1).expand(-1, -1, part.z.shape[-1]))
-            x = draw_within(vae, z.flatten(0, 1), part.repeated(m), limits, combine)
+            known = data.x[part.rows].to(z).expand(m, -1, -1).flatten(0, 1)
+            x = draw_within(vae, z.flatten(0, 1), part.repeated(m), limits, combinations, known)
         out[:, part.rows] = x.reshape(m, -1, schema.width).numpy()
     return out
 

@@ -14,14 +14,9 @@ from reparam import seeding
 from reparam.data.table import TableSchema
 from reparam.distributions import Blend
 from reparam.errors import InputError
-from reparam.estimators.tabular_given import (
-    Limits,
-    draw_within,
-    fixed_combinations,
-    joined,
-    log_mass,
-    parse_given,
-)
+from reparam.estimators.tabular_combinations import Combinations
+from reparam.estimators.tabular_given import draw_within, joined, log_mass, parse_given
+from reparam.estimators.tabular_limits import Limits
 from reparam.evaluate.draws import evaluating
 from reparam.vae import VAE, reference
 
@@ -49,9 +44,10 @@ def sample_rows(
 ) -> tuple[np.ndarray, np.ndarray | None, Quality]:
     """n rows in the model's numbers (n, W), the numbers of their groups, and the quality of the weights."""
     given = dict(given)
-    group, combine = schema.group, fixed_combinations(schema)
+    group, combinations = schema.group, Combinations(schema)
     wanted = given.pop(group.name, None) if group is not None else None
     row, limits, within = parse_given(schema, given)
+    combinations.require(row, _free(limits, row))
     with evaluating(vae), seeding.seeded(seed):
         groups = None
         if group is not None:
@@ -62,10 +58,11 @@ def sample_rows(
             z = p.sample((n,)) if p.batch_shape == () else p.sample()
             quality = Quality(n, n, float(n), 1 / n, 0.0)
         else:
-            z, c, groups, quality = _conditioned(vae, schema, n, row, limits, within, groups, c)
+            z, c, groups, quality = _conditioned(vae, schema, n, row, limits, within, groups, c, combinations)
         parts = []
         for at in torch.arange(n).split(_ROUND):
-            x = draw_within(vae, z[at], tuple(t[at] for t in c), _free(limits, row), combine).double()
+            known = row.to(z).expand(len(at), -1)
+            x = draw_within(vae, z[at], tuple(t[at] for t in c), _free(limits, row), combinations, known).double()
             x = x.clamp(limits.low, limits.high)  # what float32 has rounded beyond the ends
             parts.append(torch.where(row.isnan().expand_as(x), x, row))
     return torch.cat(parts).numpy(), groups, quality
@@ -91,13 +88,15 @@ def _groups(schema: TableSchema, wanted: Any, n: int) -> np.ndarray:
 
 def _conditioned(
     vae: VAE, schema: TableSchema, n: int, row: Tensor, limits: Limits, within: list[int],
-    groups: np.ndarray | None, c: tuple[Tensor, ...],
+    groups: np.ndarray | None, c: tuple[Tensor, ...], combinations: Combinations,
 ) -> tuple[Tensor, tuple[Tensor, ...], np.ndarray | None, Quality]:  # fmt: skip
     """n draws of p(z | conditions), by resampling candidates of an even mixture of the prior and q(z | conditions).
 
     Candidates come in rounds until they are worth n draws, or there are too many of them.
     """
-    like = reference(vae)
+    like, free = reference(vae), _free(limits, row)
+    alone = torch.tensor([i not in combinations.columns for i in range(schema.width)])
+    within = [i for i in within if alone[i]]
     kept: list[tuple[Tensor, Tensor, Tensor]] = []
     while True:
         at = torch.randint(n, (_ROUND,))  # groups, by their shares
@@ -107,9 +106,11 @@ def _conditioned(
         mixture = Blend([q, p], [0.5, 0.5])
         first = torch.rand(_ROUND, 1) < 0.5
         z = torch.where(first, q.sample(), p.sample() if p.batch_shape else p.sample((_ROUND,)))
-        log_w = vae.likelihood(z, *given).log_prob(x).double() + p.log_prob(z).double() - mixture.log_prob(z).double()
-        if within:
-            log_w = log_w + log_mass(joined(vae, z, *given), limits, within)
+        log_w = p.log_prob(z).double() - mixture.log_prob(z).double()
+        log_w = log_w + vae.likelihood(z, *given).log_prob(torch.where(alone, x, torch.nan)).double()
+        if within or combinations.groups:
+            d = joined(vae, z, *given)
+            log_w = log_w + log_mass(d, limits, within) + combinations.log_prob(d, row.to(like), free)
         kept.append((z, at, log_w))
         log_weights = torch.cat([k[2] for k in kept])
         weights = log_weights.softmax(0)

@@ -124,5 +124,12 @@ def standardisation(x: Tensor, scale: float | str, dtype: torch.dtype) -> dict[s
     dims = (0,) if x.dim() == 2 else tuple(range(x.dim()))
     loc, spread = y.mean(dims), y.std(dims)
     spread = torch.where(spread > 1e-12 * (1 + loc.abs()), spread, 1.0)
+    far = ~(loc.to(dtype).isfinite() & spread.to(dtype).isfinite())
+    if bool(far.any()):
+        where = f"column {int(far.nonzero()[0, 0])}" if far.dim() else "the data"
+        raise InputError(
+            f"{where}: values up to {float(y.abs().max()):.3g} are too far for {str(dtype).removeprefix('torch.')}: "
+            "divide them by a power of ten, or train with --table (rp.TabularVAE)"
+        )
     more = {} if isinstance(scale, str) else {"scale": (scale / spread).to(dtype)}  # a number is in the data's units
     return {"loc": loc.to(dtype), "spread": spread.to(dtype), **more}

@@ -68,7 +68,10 @@ def split(data: Dataset, validation: float | Any | None, seed: int) -> tuple[Dat
         raise InputError(f"validation is a share of the rows between 0 and 1, or further data, not {validation!r}")
     count = min(len(data) - 1, max(1, round(len(data) * validation)))
     order = torch.randperm(len(data), generator=torch.Generator().manual_seed(seed))
-    return data[order[count:].sort().values], data[order[:count].sort().values]
+    apart = torch.zeros(len(data), dtype=torch.bool)
+    apart[order[:count]] = True
+    del order
+    return data[~apart], data[apart].weighed(seed)
 
 
 def check_data(vae: VAE, objective: Objective, data: Dataset, held: Dataset | None) -> None:

@@ -302,7 +302,7 @@ def _settle(step: Step, position: Position, lr: Weight, seed: int) -> _Failure |
     failed = undone[0]
     first = position.rows - sum(len(held.batch[0]) for held in undone)
     rows = slice(first, first + len(failed.batch[0]))
-    order = _order(len(step.data), seed, position.epoch)[rows].tolist()
+    order = _order(step.data, seed, position.epoch)[rows].tolist()
     culprit = diagnose(step.vae, step.objective, step.again(failed), order)
     return _Failure(
         position.step - len(undone) + 1, rows, culprit, position.lr_factor * value(lr, failed.now)
@@ -324,9 +324,9 @@ def _stop_at_non_finite(
     )
 
 
-def _order(rows: int, seed: int, epoch: int) -> Tensor:
+def _order(data: Dataset, seed: int, epoch: int) -> Tensor:
     """The order in which an epoch takes the rows."""
-    return torch.randperm(rows, generator=torch.Generator().manual_seed(seed * 1_000_003 + epoch))
+    return data.order(torch.Generator().manual_seed(seed * 1_000_003 + epoch))
 
 
 def _batches(data: Dataset, size: int, seed: int, position: Position) -> Iterator[tuple[Tensor, ...]]:
@@ -334,7 +334,7 @@ def _batches(data: Dataset, size: int, seed: int, position: Position) -> Iterato
 
     They are rows as the data hold them, gathered for many batches at once, which costs a fraction of gathering each.
     """
-    order = _order(len(data), seed, position.epoch)
+    order = _order(data, seed, position.epoch)
     block = size * max(1, _GATHERED_ROWS // size)
     begun = position.rows
     for start in range(begun // block * block, len(data), block):
