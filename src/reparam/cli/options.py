@@ -322,6 +322,18 @@ class ExploreOptions(_Run):
 
 
 @dataclass(kw_only=True)
+class ServeOptions(_Run):
+    """Answer over HTTP: encode, decode, score, sample and impute, in JSON and .npy, with an OpenAPI description."""
+
+    host: str = option("127.0.0.1", "the address to serve at; beyond this machine it needs --token")
+    port: int = option(8000, "the port to serve at; 0 for any that is free")
+    token: str | None = option(
+        None, "what requests must know, at least 16 characters, better as REPARAM_TOKEN; drawn at random unless given"
+    )
+    threads: int | None = option(None, "threads of torch; all cores unless given")
+
+
+@dataclass(kw_only=True)
 class ExportOptions(_Run):
     """Write encoder and decoder as ONNX, with the schema and an example that runs without reparam."""
 
@@ -350,6 +362,7 @@ COMMANDS: dict[str, tuple[type, str]] = {
     "evaluate": (EvaluateOptions, "reparam.cli.evaluate"),
     "doctor": (DoctorOptions, "reparam.cli.doctor"),
     "explore": (ExploreOptions, "reparam.cli.explore"),
+    "serve": (ServeOptions, "reparam.cli.serve"),
     "export": (ExportOptions, "reparam.cli.export"),
     "sample": (SampleOptions, "reparam.cli.generate"),
     "encode": (EncodeOptions, "reparam.cli.generate"),

@@ -19,8 +19,9 @@ from reparam.data.table import TableSchema, constant, with_values
 from reparam.errors import InputError, RunFolderError, nearest
 from reparam.estimators.parameters import Parameters, epochs_for
 from reparam.estimators.safe_state import SafeState
-from reparam.estimators.tabular_posterior import multiple, single, surprises
+from reparam.estimators.tabular_posterior import decoded, multiple, single, surprises
 from reparam.estimators.tabular_sample import Quality, sample_rows
+from reparam.estimators.tabular_values import number_of
 from reparam.evaluate import Estimate
 from reparam.run import Run, open_run, save
 from reparam.train import History, fit
@@ -232,6 +233,32 @@ class TabularVAE(SafeState, Parameters):
     def fit_transform(self, X: Any, y: Any = None) -> np.ndarray:
         """``fit``, then ``transform`` of the same table."""
         return self.fit(X).transform(X)
+
+    def inverse_transform(self, Z: Any, *, group: Any = None, sample: bool = False) -> Any:
+        """The rows at these places (rows, latent_dim) of the latent space, as a table.
+
+        Each number is its mean given z, each grade the median, each other category the most probable; with ``sample``
+        rows are drawn from p(x|z). ``group`` is that of all rows, for a model that is given one.
+
+        Raises:
+            InputError: for another shape, numbers that are not finite, or a group that is none or not given.
+        """
+        self._fitted()
+        z = torch.as_tensor(np.asarray(Z, dtype=np.float64)).to(reference(self.vae_))
+        schema, own = self.schema_, self.schema_.group
+        if (own is None) != (group is None):
+            said = "a model without groups takes none" if own is None else f"give the {own.name} of the rows"
+            raise InputError(f"inverse_transform: {said}")
+        codes = None if own is None else np.full(len(z), int(number_of(own, group)))
+        c = tuple(t.to(z) for t in schema.contexts(codes))
+        dim = self.vae_.prior(*(t[:1] for t in c)).event_shape[-1]
+        if z.dim() != 2 or not len(z) or z.shape[1] != dim or not bool(z.isfinite().all()):
+            raise InputError(f"latents are finite numbers of shape (rows, {dim}), not {tuple(z.shape)}")
+        x = decoded(self.vae_, z, c, schema, sample, self.random_state)
+        if sample:
+            return schema.decode(x, groups=codes)
+        empty = schema.decode(np.full(x.shape, np.nan), groups=codes)
+        return self._put(empty, {name: [np.arange(len(x)), v] for name, v in self._in_units(x).items()})
 
     def score_samples(self, X: Any) -> np.ndarray:
         """log p of what is seen of each row, (rows,), in nats, per unit of the columns; 0 where nothing is seen.

@@ -18,6 +18,7 @@ from reparam.evaluate.draws import draws, evaluating
 from reparam.vae import VAE, reference
 
 _CALL = 8192  # decoder rows in one call
+_SAME = 256  # draws of x at one z, for means of what is modelled by its logarithm
 
 
 class Weighted(NamedTuple):
@@ -61,6 +62,24 @@ def single(
             d = joined(vae, part.z, *(c.expand(k, *c.shape) for c in part.contexts))
             _means(d, part.weights, schema, values[part.rows], probabilities[part.rows])
     return values, probabilities
+
+
+@torch.no_grad()
+def decoded(vae: VAE, z: Tensor, c: tuple[Tensor, ...], schema: TableSchema, sample: bool, seed: int) -> np.ndarray:
+    """The cells at each z (N, D), (N, W): a draw in the model's numbers, or the values of :func:`single` there."""
+    limits, combine = Limits.of(schema), fixed_combinations(schema)
+    out = np.empty((len(z), schema.width))
+    with evaluating(vae), seeding.seeded(seed):
+        rows = _CALL if sample else _CALL // _SAME
+        for at in (slice(start, start + rows) for start in range(0, len(z), rows)):
+            part = tuple(t[at] for t in c)
+            if sample:
+                out[at] = draw_within(vae, z[at], part, limits, combine).double().clamp(limits.low, limits.high).numpy()
+                continue
+            d = joined(vae, *(t.expand(_SAME, *t.shape) for t in (z[at], *part)))
+            weights = torch.full((_SAME, len(z[at])), 1 / _SAME, dtype=torch.float64)
+            _means(d, weights, schema, out[at], np.empty_like(out[at]))
+    return out
 
 
 def _means(d: Joined, weights: Tensor, schema: TableSchema, values: np.ndarray, probabilities: np.ndarray) -> None:
