@@ -335,9 +335,14 @@ class ServeOptions(_Run):
 
 @dataclass(kw_only=True)
 class ExportOptions(_Run):
-    """Write encoder and decoder as ONNX, with the schema and an example that runs without reparam."""
+    """Hand a model on: as ONNX with an example that runs without reparam, or as the folder of a hub with its card."""
 
-    onnx: str | None = option(None, "the folder to write to")
+    data: str | None = option(None, _DATA + "; rows that training did not see, for the card's numbers", positional=True)
+    onnx: str | None = option(None, "the folder to write encoder, decoder, schema and example to")
+    card: str | None = option(None, "the folder to write model, README with its numbers, and figures to")
+    license: str | None = option(None, "the licence that the card names, such as apache-2.0")
+    k: int | None = option(None, "samples of z for each row in the card's log-likelihood: 5000 unless given")
+    seed: int = option(0, _SEED)
     threads: int | None = option(None, "threads of torch; all cores unless given")
 
 

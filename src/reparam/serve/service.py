@@ -85,7 +85,7 @@ class Service(Guarded):
 
 def _made(operation: Operation, options: dict[str, Any], body: bytes, form: str, binary: bool) -> bytes:
     """The content of an answer."""
-    given = wire.read_json(body) if form == wire.JSON else {operation.takes: _array(operation, body)}
+    given = wire.read_json(body) if form == wire.JSON else {str(operation.takes): _array(operation, body)}
     check(operation, given)
     found = operation.run(options, given)
     if binary:
