@@ -527,29 +527,34 @@ def test_some_generated_requests_get_what_the_description_says(folder: Path, nam
 
 def fuzzed(folder: Path, name: str, examples: int) -> None:
     """No request of schemathesis, right or wrong, gets an answer that the description does not hold."""
-    import hypothesis
     import schemathesis
-    from schemathesis.core.failures import FailureGroup
 
     with serving(folder, name) as served:
+        torch.set_flush_denormal(False)  # the command's; hypothesis wants floats whole
         head = {"Authorization": f"Bearer {TOKEN}"}
         schema = schemathesis.openapi.from_url(f"http://127.0.0.1:{served.port}/openapi.json", headers=head)
         for found in schema.get_all_operations():
             operation = found.ok()
-            for mode in (schemathesis.GenerationMode.POSITIVE, schemathesis.GenerationMode.NEGATIVE):
-                failures: list[Any] = []
+            right, wrong = schemathesis.GenerationMode.POSITIVE, schemathesis.GenerationMode.NEGATIVE
+            for mode in (right, wrong) if operation.method.upper() == "POST" else (right,):
+                probe(operation.as_strategy(generation_mode=mode), head, examples, (200, 422) if mode == right else ())
 
-                @hypothesis.given(case=operation.as_strategy(generation_mode=mode))
-                @hypothesis.settings(max_examples=examples, deadline=None, derandomize=True, database=None,
-                                     suppress_health_check=list(hypothesis.HealthCheck))  # fmt: skip
-                def ask(case: Any, failures: list[Any] = failures) -> None:
-                    try:
-                        case.call_and_validate(headers=head)
-                    except FailureGroup as group:
-                        failures.append(group)
-                        raise
 
-                ask()
+def probe(cases: Any, head: dict[str, str], examples: int, statuses: tuple[int, ...]) -> None:
+    """Ask so many cases, the same ones at each run; of a right form, numbers can be beyond the model (422)."""
+    import hypothesis
+    from schemathesis.specs.openapi.checks import positive_data_acceptance
+
+    @hypothesis.given(case=cases)
+    @hypothesis.settings(
+        max_examples=examples, deadline=None, derandomize=True, database=None,
+        suppress_health_check=list(hypothesis.HealthCheck),
+    )  # fmt: skip
+    def ask(case: Any) -> None:
+        answer = case.call_and_validate(headers=head, excluded_checks=[positive_data_acceptance])
+        assert not statuses or answer.status_code in statuses, answer.text
+
+    ask()
 
 
 def test_the_examples_of_the_page_run(folder: Path, digits: Served, monkeypatch: pytest.MonkeyPatch) -> None:
