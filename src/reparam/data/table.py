@@ -128,7 +128,13 @@ class TableSchema:
             raise InputError("the table has no rows")
         x = np.empty((len(frame), self.width), dtype)
         for i, column in enumerate(self.modelled):
-            x[:, i] = column.encode(frames.plain(frame, column.name), unseen)
+            values = column.encode(frames.plain(frame, column.name), unseen)
+            far = np.abs(values) > np.finfo(dtype).max
+            if far.any():
+                raise InputError(
+                    f"column {column.name!r}, row {int(far.argmax())}: too large a value for {np.dtype(dtype).name}"
+                )
+            x[:, i] = values
         for i, name in enumerate(self.indicators):
             x[:, len(self.modelled) + i] = np.isnan(x[:, self._place(name)])
         return x

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -98,16 +99,16 @@ class Arrays:
                 mean, sd, _ = moments(self.vae.posterior(x, *c), self.dim)
                 means.append(mean)
                 sds.append(sd)
-        return {"mean": _numpy(torch.cat(means)), "sd": _numpy(torch.cat(sds))}
+        found = {"mean": _numpy(torch.cat(means)), "sd": _numpy(torch.cat(sds))}
+        _finite_rows(found["mean"] + found["sd"], "code")
+        return found
 
     def score(self, data: Dataset, k: int, seed: int) -> Answer:
         """log p(x) of each row in nats, and the effective sample size of its estimate."""
         method = "prior" if isinstance(self.vae.posterior, Point) else "importance"
         found = log_likelihood(self.vae, data, k, method, seed)
         scores = (found.per_datum + self.units.row_units(data)).numpy()
-        if not np.isfinite(scores).all():
-            row = int((~np.isfinite(scores)).argmax())
-            raise InputError(f"row {row} has no finite density under this model: its values are beyond all of training")
+        _finite_rows(scores, "density")
         return {"log_likelihood": scores, "ess": found.ess.numpy()}
 
     def decode(self, z: np.ndarray, given: dict[str, Any] | None, sample: bool, seed: int) -> Answer:
@@ -115,7 +116,7 @@ class Arrays:
         latents = torch.from_numpy(z.astype(np.float64)).to(reference(self.vae))
         if not bool(latents.isfinite().all()):
             raise InputError("z holds a number that is too large for this model")
-        with seeding.seeded(seed):
+        with seeding.seeded(seed), inside_training():
             parts = [
                 self.vae.decode(part, *self._given(given, len(part)), mean=not sample)
                 for part in latents.split(_DECODED)
@@ -187,6 +188,29 @@ class Arrays:
         if missing := [c.name for c in self.contexts if c.name not in values and not c.partial]:
             raise WrongFormError(f"this model is of data given {', '.join(names)}: given lacks {missing[0]!r}")
         return (torch.from_numpy(joined(self.contexts, values, "given", 1)).to(like).expand(n, -1), *sizes)
+
+
+@contextmanager
+def inside_training() -> Iterator[None]:
+    """Distributions of latents so far away that their parameters overflow are refused in words."""
+    try:
+        yield
+    except InputError:
+        raise
+    except ValueError as error:
+        raise InputError("the decoder gives no distribution there: z lies beyond all of training") from error
+
+
+def _finite_rows(values: np.ndarray, what: str) -> None:
+    """Refuse rows that lie so far away that the model's numbers overflow.
+
+    Raises:
+        InputError: naming the first of them.
+    """
+    bad = ~np.isfinite(values.reshape(len(values), -1)).all(1)
+    if bad.any():
+        row = int(bad.argmax())
+        raise InputError(f"row {row} has no finite {what} under this model: its values are beyond all of training")
 
 
 def _known(name: str, known: Sequence[str]) -> str:

@@ -13,7 +13,7 @@ from reparam.data.columns import Column
 from reparam.errors import InputError, nearest, require
 from reparam.estimators.tabular import TabularVAE
 from reparam.run import Run
-from reparam.serve.arrays import Answer, Arrays
+from reparam.serve.arrays import Answer, Arrays, inside_training
 from reparam.serve.wire import WrongFormError
 
 _LARGE = 1e300
@@ -100,7 +100,8 @@ class Tables(Arrays):
             if own is None or set(given or {}) != {group.name}:
                 raise WrongFormError(f'this model is of rows given {group.name!r}: give {{"{group.name}": ...}} alone')
         model = self.model.set_params(random_state=seed)
-        return {"x": self.records(model.inverse_transform(z, group=own, sample=sample))}
+        with inside_training():
+            return {"x": self.records(model.inverse_transform(z, group=own, sample=sample))}
 
     def sample(self, n: int, given: dict[str, Any] | None, mean: bool, seed: int) -> Answer:
         """New rows, under conditions if any, with the worth of their draws."""
@@ -140,7 +141,11 @@ class Tables(Arrays):
         text = column.is_text or column.kind == "datetime"
         known = None if column.categories is None or not (column.coded or column.kind == "group") else column.categories
         for i, value in enumerate(values):
-            if value is None or column.kind in ("identifier", "constant"):
+            if column.kind in ("identifier", "constant"):
+                if not (value is None or isinstance(value, str | int | float)):
+                    raise WrongFormError(f"column {column.name!r}, row {i}: its cells are text, numbers or null")
+                continue
+            if value is None:
                 continue
             good = type(value) is str if text else type(value) in (int, float) and abs(value) < _LARGE
             if column.kind == "boolean":
@@ -215,8 +220,8 @@ def _dtype(values: list[Any]) -> str:
 
 def _cell(column: Column) -> dict[str, Any]:
     """A cell, as JSON Schema."""
-    if column.kind in ("identifier", "constant"):
-        return {}
+    if column.kind in ("identifier", "constant"):  # no part of the model: handed back as it came
+        return {"type": ["string", "number", "boolean", "null"]}
     if column.kind == "boolean":
         return {"type": ["boolean", "null"]}
     if column.coded or column.kind == "group":
