@@ -10,7 +10,6 @@ import re
 import signal
 import subprocess
 import sys
-import threading
 import time
 import zlib
 from collections.abc import Iterator
@@ -23,14 +22,13 @@ import pytest
 import torch
 
 import reparam as rp
-from reparam import networks
+from reparam import networks, web
 from reparam.cli.main import main
 from reparam.data import Schema
 from reparam.errors import InputError
 from reparam.explorer import NotInThePageError, View, bundle, file_page, look, server
 from reparam.run import Run, open_run
-
-TOKEN = "a-token-of-the-tests"
+from serving import TOKEN, Serving, memory
 
 
 @pytest.fixture(scope="module")
@@ -166,36 +164,12 @@ def test_wrong_options_are_one_line_of_words(run: Path, capsys, words: list[str]
 # -- the server --------------------------------------------------------------------------------------------------------
 
 
-class Service:
-    """A server in a thread, and requests to it."""
+class Service(Serving):
+    """A server of the page, and requests to it."""
 
     def __init__(self, view: View) -> None:
-        self.view, self.socket = view, server.bind("127.0.0.1", 0)
-        self.port = self.socket.getsockname()[1]
-        self.server = server.server(view, TOKEN, "127.0.0.1")
-        self.thread = threading.Thread(target=lambda: self.server.run(sockets=[self.socket]), daemon=True)
-
-    def __enter__(self) -> Service:
-        self.thread.start()
-        while not self.server.started:
-            time.sleep(0.01)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.server.should_exit = True
-        self.thread.join(10)
-        self.socket.close()
-
-    def ask(self, path: str, body: bytes | None = None, method: str | None = None, **headers: str) -> tuple[int, bytes]:
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
-        named = {name.replace("_", "-"): value for name, value in headers.items()}
-        try:
-            connection.request(method or ("GET" if body is None else "POST"), path, body, named)
-            answer = connection.getresponse()
-            self.headers = answer.headers
-            return answer.status, answer.read()
-        finally:
-            connection.close()
+        super().__init__(server.server(view, TOKEN, "127.0.0.1"))
+        self.view = view
 
     def post(self, what: str, table: dict[str, Any], *arrays: Any) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         status, answer = self.ask(f"/{TOKEN}/{what}", request(table, *arrays))
@@ -312,7 +286,7 @@ def test_malformed_bodies_are_refused_in_words(served: Service, capfd, what: str
 
 
 def test_large_bodies_and_other_methods_are_refused(served: Service) -> None:
-    assert served.ask(f"/{TOKEN}/decode", None, "POST", Content_Length=str(server.BODY + 1))[0] == 413
+    assert served.ask(f"/{TOKEN}/decode", None, "POST", Content_Length=str(web.BODY + 1))[0] == 413
     assert served.ask(f"/{TOKEN}/decode", None, "POST", Content_Length="-5")[0] in (400, 413)
     chunk = b"x" * (1 << 20)
     connection = http.client.HTTPConnection("127.0.0.1", served.port, timeout=60)
@@ -349,11 +323,6 @@ def test_two_hundred_requests_at_once_are_all_answered(served: Service, capfd) -
 
 
 def test_memory_does_not_grow_with_requests(served: Service) -> None:
-    def held() -> int:
-        return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
-
-    if not Path("/proc/self/statm").exists():
-        pytest.skip("memory is read from /proc")
     body = request({"rows": 500}, np.zeros(1500))
 
     def some(n: int) -> None:
@@ -361,9 +330,9 @@ def test_memory_does_not_grow_with_requests(served: Service) -> None:
             assert set(pool.map(lambda _: served.ask(f"/{TOKEN}/decode", body)[0], range(n))) == {200}
 
     some(100)
-    before = held()
+    before = memory()
     some(300)  # of 128 kB each, so that a leak of every answer would be 38 MB
-    assert held() - before < 20 << 20
+    assert memory() - before < 20 << 20
 
 
 @pytest.mark.parametrize(("host", "name", "good"), [
@@ -372,16 +341,16 @@ def test_memory_does_not_grow_with_requests(served: Service) -> None:
     ("0.0.0.0", "a.example", False), ("box.example", "box.example", True), ("::", "[fe80::1]", True),
 ])  # fmt: skip
 def test_names_that_a_server_answers_to(host: str, name: str, good: bool) -> None:
-    assert server._may_be_host(name, host) is good
+    assert web.may_be_host(name, host) is good
 
 
 def test_tokens_are_drawn_or_long() -> None:
-    drawn = {server.check_binding("127.0.0.1", None) for _ in range(20)}
+    drawn = {web.check_binding("127.0.0.1", None) for _ in range(20)}
     assert len(drawn) == 20
     assert min(map(len, drawn)) >= 32
     for host, token in (("0.0.0.0", None), ("192.168.0.1", None), ("127.0.0.1", "a/b" * 9), ("127.0.0.1", "é" * 20)):
         with pytest.raises(InputError, match="--token"):
-            server.check_binding(host, token)
+            web.check_binding(host, token)
 
 
 def test_the_command_serves_until_it_is_interrupted(run: Path) -> None:

@@ -14,6 +14,7 @@ from playwright.sync_api import Page
 from watching import Watched
 
 import reparam as rp
+from reparam import web
 from reparam.cli.common import dataset
 from reparam.explorer import look, server
 from reparam.run import open_run
@@ -27,12 +28,12 @@ class Serving:
     def __init__(self, folder: Path, data: str) -> None:
         run = open_run(folder / "run")
         assert run.schema is not None
-        token = server.check_binding("127.0.0.1", None)
+        token = web.check_binding("127.0.0.1", None)
         view = look(run, run.schema, dataset(run.schema, data, None, None), rows=400, name="served", doctor=False)
-        self.vae, self.socket = run.vae, server.bind("127.0.0.1", 0)
+        self.vae, self.socket = run.vae, web.bind("127.0.0.1", 0)
         self.server, self.address = (
             server.server(view, token, "127.0.0.1"),
-            server.address("127.0.0.1", self.socket, token),
+            web.address("127.0.0.1", self.socket, f"{token}/"),
         )
         self.thread = threading.Thread(target=lambda: self.server.run(sockets=[self.socket]), daemon=True)
         self.thread.start()

@@ -19,8 +19,9 @@ from reparam.data.streams import look as stream_look
 from reparam.data.table import TableSchema, with_values
 from reparam.errors import InputError, nearest
 from reparam.explorer import View, file_page, look
-from reparam.explorer.server import address, bind, check_binding, server
+from reparam.explorer.server import server
 from reparam.run import Run, atomic_write
+from reparam.web import address, bind, check_binding
 
 _IN_FILE, _SERVED = 5_000, 50_000  # rows shown unless --rows is given
 
@@ -51,7 +52,7 @@ def explore(options: ExploreOptions) -> int:
 
 def _serve(view: View, options: ExploreOptions, at: socket.socket, token: str) -> int:
     """Serve the page until it is interrupted."""
-    found, where = server(view, token, options.host), address(options.host, at, token)
+    found, where = server(view, token, options.host), address(options.host, at, f"{token}/")
     print(where, flush=True)
     say("open this address in a browser; Ctrl-C ends it. Who knows it can ask the model, so share it with care")
     if options.open:

@@ -327,10 +327,27 @@ class ExploreOptions(_Run):
 
 
 @dataclass(kw_only=True)
-class ExportOptions(_Run):
-    """Write encoder and decoder as ONNX, with the schema and an example that runs without reparam."""
+class ServeOptions(_Run):
+    """Answer over HTTP: encode, decode, score, sample and impute, in JSON and .npy, with an OpenAPI description."""
 
-    onnx: str | None = option(None, "the folder to write to")
+    host: str = option("127.0.0.1", "the address to serve at; beyond this machine it needs --token")
+    port: int = option(8000, "the port to serve at; 0 for any that is free")
+    token: str | None = option(
+        None, "what requests must know, at least 16 characters, better as REPARAM_TOKEN; drawn at random unless given"
+    )
+    threads: int | None = option(None, "threads of torch; all cores unless given")
+
+
+@dataclass(kw_only=True)
+class ExportOptions(_Run):
+    """Hand a model on: as ONNX with an example that runs without reparam, or as the folder of a hub with its card."""
+
+    data: str | None = option(None, _DATA + "; rows that training did not see, for the card's numbers", positional=True)
+    onnx: str | None = option(None, "the folder to write encoder, decoder, schema and example to")
+    card: str | None = option(None, "the folder to write model, README with its numbers, and figures to")
+    license: str | None = option(None, "the licence that the card names, such as apache-2.0")
+    k: int | None = option(None, "samples of z for each row in the card's log-likelihood: 5000 unless given")
+    seed: int = option(0, _SEED)
     threads: int | None = option(None, "threads of torch; all cores unless given")
 
 
@@ -356,6 +373,7 @@ COMMANDS: dict[str, tuple[type, str]] = {
     "evaluate": (EvaluateOptions, "reparam.cli.evaluate"),
     "doctor": (DoctorOptions, "reparam.cli.doctor"),
     "explore": (ExploreOptions, "reparam.cli.explore"),
+    "serve": (ServeOptions, "reparam.cli.serve"),
     "export": (ExportOptions, "reparam.cli.export"),
     "sample": (SampleOptions, "reparam.cli.generate"),
     "encode": (EncodeOptions, "reparam.cli.generate"),

@@ -139,10 +139,15 @@ class TableSchema:
         """Write the numbers of a column, some rows at a time: text costs ten times what its numbers do."""
         for rows in frames.stretches(frame, column.name):
             try:
-                out[rows] = column.encode(frames.plain(frame, column.name, rows), unseen)
+                values = column.encode(frames.plain(frame, column.name, rows), unseen)
             except InputError:
                 column.encode(frames.plain(frame, column.name), unseen)  # says where in the whole
                 raise
+            far = np.abs(values) > np.finfo(out.dtype).max
+            if far.any():
+                row = rows.start + int(far.argmax())
+                raise InputError(f"column {column.name!r}, row {row}: too large a value for {out.dtype.name}")
+            out[rows] = values
 
     def groups(self, frame: Any) -> np.ndarray | None:
         """The number of each row's group, or None for a table without."""

@@ -14,6 +14,7 @@ from reparam import seeding
 from reparam.data import Dataset
 from reparam.data.table import TableSchema
 from reparam.distributions import Joined, filled, from_standard_normal, log_prob_of_each
+from reparam.errors import InputError
 from reparam.estimators.tabular_combinations import Combinations, class_log_probs
 from reparam.estimators.tabular_given import draw_within, joined
 from reparam.estimators.tabular_limits import Limits
@@ -45,6 +46,10 @@ def weighted(vae: VAE, data: Dataset, k: int, seed: int) -> Iterator[Weighted]:
     with evaluating(vae):
         for rows, draw in draws(vae, data, k, seed, "posterior", max(_CALL, k), whole=True):
             weights = draw.log_w.double().softmax(0)
+            far = ~weights.isfinite().all(0)
+            if bool(far.any()):
+                row = rows.start + int(far.nonzero()[0])
+                raise InputError(f"row {row} has no finite density under this model: its values are beyond training's")
             yield Weighted(rows, draw.z, weights, data.contexts_of(rows, reference(vae)))
 
 

@@ -16,12 +16,13 @@ from reparam.distributions import Observed, filled, log_prob_of_each
 from reparam.errors import InputError
 from reparam.evaluate import elbo_terms, log_likelihood
 from reparam.evaluate.draws import evaluating
+from reparam.evaluate.moments import moments
 from reparam.explorer.view import View
 from reparam.posteriors import Point
 from reparam.vae import reference
 
 ROWS, NUMBERS, TIMES, DRAWS = 4096, 8_000_000, 1000, 5000  # the most of one request
-_MOMENTS = 4000  # draws by which a distribution without moments is known
+_QUANTILES = 20_000  # draws by which those of a prior are known
 _STEPS = 200  # of probability, of a prior that is not standard normal
 
 Answer = tuple[dict[str, Any], dict[str, np.ndarray]]
@@ -93,7 +94,7 @@ class Computer:
     def encode(self, table: dict[str, Any], arrays: list[np.ndarray]) -> Answer:
         """Mean, standard deviations and covariance of q(z|x)."""
         x, c = self._data(table, arrays)
-        mean, sd, covariance = _moments(self.vae.posterior(x, *c), self.dim)
+        mean, sd, covariance = moments(self.vae.posterior(x, *c), self.dim)
         return {}, {"mean": _numpy(mean), "sd": _numpy(sd), "covariance": _numpy(covariance)}
 
     def score(self, table: dict[str, Any], arrays: list[np.ndarray]) -> Answer:
@@ -147,7 +148,7 @@ class Computer:
 
     def _prior_moments(self) -> dict[str, Any]:
         with evaluating(self.vae), torch.no_grad():
-            mean, sd, _ = _moments(self._prior(1), self.dim)
+            mean, sd, _ = moments(self._prior(1), self.dim)
             plain = bool((mean == 0).all() and (sd == 1).all())
             found = {"plain": plain, "mean": mean.reshape(-1).tolist(), "sd": sd.reshape(-1).tolist()}
             return found if plain else found | {"quantiles": self._quantiles()}
@@ -156,7 +157,7 @@ class Computer:
         """Of each dimension of the prior alone, at the middles of even steps of probability, from draws."""
         with seeding.seeded(0):
             p = self._prior(1)
-            z = p.sample((_MOMENTS * 5,)).reshape(-1, self.dim).double()
+            z = p.sample((_QUANTILES,)).reshape(-1, self.dim).double()
         middles = (torch.arange(_STEPS, dtype=torch.float64) + 0.5) / _STEPS
         return z.quantile(middles.to(z.device), 0).T.tolist()
 
@@ -206,23 +207,6 @@ class Computer:
         if not known.all():
             raise InputError(f"the {what} must be finite")
         return torch.from_numpy(arrays[at]).to(self.like)
-
-
-def _moments(d: Any, dim: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Mean, standard deviations and covariance, each with the batch in front; of draws where there are none."""
-    try:
-        mean, variance = d.mean.reshape(-1, dim), d.variance.reshape(-1, dim)
-        if not bool(mean.isfinite().all() and variance.isfinite().all()):
-            raise NotImplementedError
-        covariance = getattr(d, "covariance_matrix", None)
-    except (NotImplementedError, AttributeError):
-        with seeding.seeded(0):
-            z = d.sample((_MOMENTS,)).reshape(_MOMENTS, -1, dim)
-        mean, variance = z.mean(0), z.var(0)
-        far = (z - mean).transpose(0, 1)
-        covariance = far.transpose(1, 2) @ far / (_MOMENTS - 1)
-    covariance = torch.diag_embed(variance) if covariance is None else covariance.reshape(-1, dim, dim)
-    return mean, variance.sqrt(), covariance
 
 
 def _numpy(t: Tensor) -> np.ndarray:
