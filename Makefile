@@ -7,7 +7,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 CHROMIUM ?= /usr/bin/chromium
 
-.PHONY: demo test test-browser check lint types layers pytest coverage format slow proofs reproduce bench-smoke clean
+.PHONY: demo test test-browser check lint types layers pytest coverage format slow proofs course reproduce bench-smoke clean
 
 demo: $(VENV)/.demo
 	$(BIN)/reparam demo --out demo
@@ -51,6 +51,10 @@ slow: $(VENV)/.dev
 # Estimates over 200 seeds in 1 to 20 dimensions, quadrature, 200 healthy models: half an hour
 proofs: $(VENV)/.dev
 	$(BIN)/pytest -m slow tests/test_proofs.py -v --durations=0
+
+# The pages of docs/course at full size, with all that they assert: minutes; with MNIST and Frey by DATA=folder
+course: $(VENV)/.dev
+	$(if $(DATA),REPARAM_DATA=$(abspath $(DATA))) OMP_NUM_THREADS=1 $(BIN)/pytest -m slow tests/test_course.py -v --durations=0
 
 # Published numbers at full size, an hour or more: make reproduce DATA=folder [ONLY=name] [SEED=n]
 reproduce: $(VENV)/.dev

@@ -235,3 +235,9 @@ def test_without_matplotlib_the_error_names_the_extra(monkeypatch):
     monkeypatch.setattr(style, "require", require)
     with pytest.raises(MissingExtraError, match=r"reparam\[plot\]"):
         plots.images(np.zeros((1, 2, 2)))
+
+
+def test_the_style_is_one_of_matplotlib_and_can_be_taken_over():
+    with matplotlib.rc_context():
+        matplotlib.rcParams.update(plots.STYLE)
+        assert matplotlib.rcParams["axes.spines.top"] is False

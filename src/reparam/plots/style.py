@@ -34,7 +34,7 @@ DPI = 150
 FIRST, SECOND = PALETTE[:2]  # training and data; validation and model
 INK, MUTED, PALE = "#222222", "#6b6b6b", "#d0d0d0"
 PLATE = {"fc": "white", "ec": "none", "alpha": 0.85, "pad": 1.5}  # behind words that stand on a drawing
-_STYLE: dict[str, Any] = {
+STYLE: dict[str, Any] = {
     "figure.dpi": DPI, "figure.facecolor": "white", "savefig.facecolor": "white",
     "font.size": 9, "text.color": INK, "text.parse_math": False, "axes.unicode_minus": True,
     "axes.titlesize": 10, "axes.titlelocation": "left", "axes.titlepad": 8, "axes.titlecolor": INK,
@@ -52,7 +52,7 @@ _P = ParamSpec("_P")
 def house_style() -> Any:
     """matplotlib's own defaults and the house style, for the length of a ``with`` block."""
     style = require("matplotlib.style", "plot", "drawing pictures")
-    return style.context(["default", _STYLE])
+    return style.context(["default", STYLE])
 
 
 def drawn(draw: Callable[_P, Figure]) -> Callable[_P, Figure]:
