@@ -54,8 +54,12 @@ def _public(full: str) -> str | None:
     parts = full.split(".")
     if len(parts) < 3:
         return full if full in _TOP else None
-    room = importlib.import_module(f"reparam.{parts[1]}")
-    return f"reparam.{parts[1]}.{parts[-1]}" if parts[-1] in getattr(room, "__all__", ()) else None
+    room, name = importlib.import_module(f"reparam.{parts[1]}"), parts[-1]
+    found = getattr(room, name) if name in getattr(room, "__all__", ()) else None
+    if not callable(found):
+        return None
+    home = str(found.__module__)  # a function in a module of its own name has the page's entry under that
+    return f"{home}.{name}" if home.endswith(f".{name}") else f"reparam.{parts[1]}.{name}"
 
 
 _TOP = ("reparam.VAE", "reparam.Draw", "reparam.Conditional")

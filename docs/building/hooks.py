@@ -37,12 +37,12 @@ def on_config(config: Any) -> Any:
 
 
 def on_files(files: Files, config: Any) -> Files:
-    """Run every page's code, two pages at a time, and add what the site makes itself."""
+    """Run every page's code, a page on each core, and add what the site makes itself."""
     sources = {file.src_uri: of_markdown(file.content_string) for file in files.documentation_pages()}
     sources |= {f"course/{script.stem}.md": of_script(script.read_text(encoding="utf-8")) for script in _scripts()}
     running = {uri: cells for uri, cells in sources.items() if any(cell.runs for cell in cells)}
     try:
-        with ThreadPoolExecutor(2) as pool:
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
             found = list(pool.map(lambda uri: results(uri.removesuffix(".md"), running[uri], quick()), running))
     except PageError as error:
         raise PluginError(str(error)) from None

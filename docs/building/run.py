@@ -12,6 +12,7 @@ import contextlib
 import io
 import json
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -21,6 +22,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 DPI = 120
+_PROGRESS = re.compile(r"^ *\d+%  .*rows/s|\r")
 
 
 class Output(NamedTuple):
@@ -48,7 +50,8 @@ class Page:
         with contextlib.redirect_stdout(printed):
             last = self._python(code, what) if language == "python" else self._shell(code)
         figures = list(self._figures(last))
-        text = printed.getvalue().rstrip()
+        lines = printed.getvalue().rstrip().splitlines()
+        text = "\n".join(line for line in lines if not _PROGRESS.search(line))
         outputs = [Output("text", text)] if text else []
         return [*outputs, *figures, *self._value(last)]
 
@@ -70,7 +73,8 @@ class Page:
             if words[0] == "reparam" and not {"|", ">", "&&", "&"} & set(words):
                 from reparam.cli.main import main
 
-                status = main(words[1:])
+                with contextlib.redirect_stderr(sys.stdout):  # what a terminal shows beside the output
+                    status = main(words[1:])
             else:
                 path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
                 done = subprocess.run(
