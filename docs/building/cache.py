@@ -19,7 +19,8 @@ from pathlib import Path
 from building.cells import Cell
 from building.run import Output
 
-ROOT = Path(__file__).parents[2]
+DOCS = Path(__file__).parents[1]
+ROOT = DOCS.parent
 KEPT = ROOT / ".cache" / "docs"
 QUICK = "REPARAM_QUICK"
 DATA = "REPARAM_DATA"
@@ -61,7 +62,8 @@ def _run(name: str, code: list[tuple[str, str]], quick: bool, folder: Path) -> N
     folder.mkdir(parents=True)
     (folder / "cells.json").write_text(json.dumps({"name": name, "cells": code}))
     environment = {k: v for k, v in os.environ.items() if k != QUICK} | ({QUICK: "1"} if quick else {})
-    environment |= {"MPLBACKEND": "agg", "PYTHONPATH": str(Path(__file__).parents[1]), "COLUMNS": "100"}
+    environment |= {"MPLBACKEND": "agg", "COLUMNS": "100"}
+    environment["PYTHONPATH"] = os.pathsep.join(map(str, (DOCS, DOCS / "course")))  # pages import what they share
     environment.setdefault("OMP_NUM_THREADS", "1")  # pages run side by side
     done = subprocess.run(
         [sys.executable, "-m", "building.run", str(folder / "cells.json"), str(folder)],
@@ -72,7 +74,7 @@ def _run(name: str, code: list[tuple[str, str]], quick: bool, folder: Path) -> N
 
 
 def _key(name: str, code: list[tuple[str, str]], quick: bool) -> str:
-    own = [p.read_text() for p in sorted(Path(__file__).parent.glob("run.py"))]
+    own = [p.read_text() for p in (DOCS / "building" / "run.py", *sorted((DOCS / "course").glob("[a-z]*.py")))]
     parts = [name, code, quick, os.environ.get(DATA), own, _library(), platform.machine()]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
