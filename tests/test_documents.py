@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from building.cells import of_markdown, of_script, title
+from building.cells import of_markdown, of_script, smaller, title
 from building.run import Page
 from torch import Tensor
 from torch.distributions import Distribution
@@ -41,14 +41,21 @@ def test_the_python_of_the_readme_runs(tmp_path, monkeypatch, capsys):
     assert reparam.load(tmp_path / "digits-run").sample(1).shape == (1, 8, 8)
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+# Training, reports and the doctor by the command, some 15 s each; the build of the site in CI runs these pages too.
+LONG = ("failures.md", "first-steps.md", "own-images.md")
+
+
+@pytest.mark.parametrize(
+    "page",
+    [pytest.param(page, marks=[pytest.mark.slow] if page.name in LONG else [], id=page.name) for page in PAGES],
+)
 def test_the_code_of_a_page_runs(page, tmp_path, monkeypatch):
-    """The blocks of a page one after the other, as a reader types them, and their pictures are drawn."""
+    """The blocks of a page one after the other, as a reader types them, with few epochs; their pictures are drawn."""
     monkeypatch.chdir(tmp_path)
     shared = Page(page.name)
     for i, cell in enumerate(of_markdown(page.read_text())):
         if cell.runs:
-            shared.run(cell.language, cell.source, f"{page.name}, block {i}")
+            shared.run(cell.language, smaller(cell.source), f"{page.name}, block {i}")
 
 
 @pytest.mark.parametrize("page", [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *PAGES], ids=lambda page: page.name)
@@ -77,6 +84,8 @@ def test_cells_of_markdown_and_of_scripts():
     script = '"""Not shown."""\n# %% [markdown]\n# # A\n#\n# $x$\n# %% first\nx = 1\n\n# %%\nx\n'
     assert [c.source for c in of_script(script)] == ["# A\n\n$x$\n", "x = 1\n", "x\n"]
     assert title(of_script(script)) == "A"
+    code = "fit(x, epochs=60, k=7, score_k=900)\nreparam train x --epochs 20 --k 100 --rank 60"
+    assert smaller(code) == "fit(x, epochs=4, k=7, score_k=50)\nreparam train x --epochs 4 --k 50 --rank 60"
 
 
 def test_what_a_cell_shows(tmp_path):

@@ -11,6 +11,8 @@ _FENCE = re.compile(r"^(?P<fence>```+|~~~+)(?P<language>[\w-]*)[^\n]*\n(?P<code>
 _NOT_RUN = re.compile(r"<!--\s*not run:\s*(?P<reason>[^>]*?)\s*-->\s*$")
 _DIVIDER = re.compile(r"^# %%[^\n]*$", re.M)
 RUN = ("python", "shell")
+_SIZE = re.compile(r"\b(epochs|k|score_k)([= ])(\d+)")
+_SMALL = {"epochs": 4, "k": 50, "score_k": 50}
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,11 @@ def of_script(text: str) -> list[Cell]:
         elif body:
             cells.append(Cell("code", body + "\n", "python"))
     return cells
+
+
+def smaller(code: str) -> str:
+    """The code of a how-to page with at most 4 epochs and 50 samples: what shows whether it runs, not how well."""
+    return _SIZE.sub(lambda m: f"{m[1]}{m[2]}{min(int(m[3]), _SMALL[m[1]])}", code)
 
 
 def title(cells: list[Cell]) -> str:

@@ -6,6 +6,7 @@ import html
 import os
 import re
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from mkdocs.exceptions import PluginError
 from mkdocs.structure.files import File, Files
 
 from building.cache import QUICK, ROOT, PageError, Results, results
-from building.cells import Cell, of_markdown, of_script, title
+from building.cells import Cell, of_markdown, of_script, smaller, title
 from building.commands import command_pages
 from building.run import Output
 
@@ -43,7 +44,9 @@ def on_files(files: Files, config: Any) -> Files:
     running = {uri: cells for uri, cells in sources.items() if any(cell.runs for cell in cells)}
     try:
         with ThreadPoolExecutor(os.cpu_count()) as pool:
-            found = list(pool.map(lambda uri: results(uri.removesuffix(".md"), running[uri], quick()), running))
+            found = list(
+                pool.map(lambda uri: results(uri.removesuffix(".md"), _sized(uri, running[uri]), quick()), running)
+            )
     except PageError as error:
         raise PluginError(str(error)) from None
     _done.clear()
@@ -78,6 +81,13 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Files) -> str
     if uri.startswith("course/"):
         parts.append(_colophon(Path(uri).stem, made.seconds))
     return "".join(parts)
+
+
+def _sized(uri: str, cells: list[Cell]) -> list[Cell]:
+    """The cells as they are executed; pages of the course have small sizes of their own."""
+    if not quick() or uri.startswith("course/"):
+        return cells
+    return [replace(cell, source=smaller(cell.source)) for cell in cells]
 
 
 def _source(cell: Cell) -> str:
