@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import json
 import os
 import re
 from concurrent.futures import ThreadPoolExecutor
@@ -29,11 +30,14 @@ def quick() -> bool:
 
 
 def on_config(config: Any) -> Any:
-    """The course's pages, as there are, become the entries of its section."""
+    """The pages of the course become the entries of its section, and how-to pages that no section names, of theirs."""
     pages = [f"course/{script.stem}.md" for script in _scripts()]
     for entry in config.nav:
         if isinstance(entry, dict) and "Course" in entry:
             entry["Course"] = [*entry["Course"], *pages]
+    named = json.dumps(config.nav)
+    further = [page.name for page in sorted(DOCS.glob("*.md")) if f'"{page.name}"' not in named]
+    next(entry for entry in config.nav if "How to" in entry)["How to"].extend(further)
     return config
 
 
