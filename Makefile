@@ -7,7 +7,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 CHROMIUM ?= /usr/bin/chromium
 
-.PHONY: demo test test-browser check lint types layers pytest coverage format slow proofs course reproduce bench-smoke clean
+.PHONY: demo test test-browser check lint types layers pytest coverage format slow proofs course reproduce bench-smoke docs \
+  docs-serve clean
 
 demo: $(VENV)/.demo
 	$(BIN)/reparam demo --out demo
@@ -64,6 +65,16 @@ reproduce: $(VENV)/.dev
 bench-smoke: $(VENV)/.dev
 	$(BIN)/reparam bench --quick
 
+# The site, into ./site: the code of its pages is run, at full size unless QUICK=1, and results are kept in .cache.
+# DATA=folder holds mnist/ and frey.npz, for those pages of the course that can use them.
+SITE := NO_MKDOCS_2_WARNING=1 $(if $(DATA),REPARAM_DATA=$(abspath $(DATA))) $(if $(QUICK),REPARAM_QUICK=1)
+
+docs: $(VENV)/.docs
+	$(SITE) $(BIN)/mkdocs build
+
+docs-serve: $(VENV)/.docs
+	$(SITE) $(BIN)/mkdocs serve
+
 # One environment, two depths: what the demo needs, and what the tests need on top.
 $(VENV)/.made: 
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
@@ -85,5 +96,9 @@ $(VENV)/.browser: pyproject.toml constraints.txt | $(VENV)/.dev
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,browser]'
 	@touch $@
 
+$(VENV)/.docs: pyproject.toml constraints.txt | $(VENV)/.dev
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,docs]'
+	@touch $@
+
 clean:
-	rm -rf $(VENV) demo build dist .coverage .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) site .cache demo build dist .coverage .mypy_cache .ruff_cache .pytest_cache .hypothesis

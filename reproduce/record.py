@@ -64,7 +64,8 @@ _HEAD = """# Reproductions
 
 Published numbers, repeated at full size by one command:
 
-```
+<!-- not run: hours, on data outside the repository -->
+```shell
 make reproduce DATA=folder            # all of them; a name in ONLY= runs one
 ```
 

@@ -328,7 +328,8 @@ on 3.6 million rows (330 MiB) held 190 MiB of its own.
 
 Beside other methods on public tables, repeated by one command:
 
-```
+<!-- not run: an hour, on data outside the repository -->
+```shell
 python -m reproduce.tables DATA            # all of them; --only NAME runs one
 ```
 

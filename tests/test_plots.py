@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from reparam import plots
 from reparam.errors import InputError, MissingExtraError
 from reparam.plots import style
+from reparam.train import History
 
 
 @pytest.fixture
@@ -198,6 +199,7 @@ def test_curves_mark_the_best_epoch_and_keep_their_range():
     made = records(40)
     made[6]["validation_objective"] = -99.0
     assert "best epoch: 7" in words(plots.curves(made))
+    assert "best epoch: 7" in words(plots.curves(History(made)))
     with pytest.raises(InputError, match="no epochs"):
         plots.curves([])
 

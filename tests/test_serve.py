@@ -559,7 +559,7 @@ def probe(cases: Any, head: dict[str, str], examples: int, statuses: tuple[int, 
 
 def test_the_examples_of_the_page_run(folder: Path, digits: Served, monkeypatch: pytest.MonkeyPatch) -> None:
     text = (Path(__file__).parent.parent / "docs" / "serve.md").read_text(encoding="utf-8")
-    code = re.search(r"```py\n(.*?)```", text, re.S)
+    code = re.search(r"```python\n(.*?)```", text, re.S)
     assert code is not None
     np.save(folder / "images.npy", IMAGES)
     monkeypatch.chdir(folder)

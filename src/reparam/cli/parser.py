@@ -26,7 +26,7 @@ def parse(command: str, options: type, words: Sequence[str]) -> Any:
         InputError: in one line, for anything that the command does not take.
         SystemExit: after printing help.
     """
-    parser = _parser(command, options, words)
+    parser = parser_of(command, options, words)
     words = _defaults_of_a_run(parser, options, list(words))
     try:
         with environment(options):
@@ -52,7 +52,8 @@ class _Help(DefaultHelpFormatter):
         return f"{action.help} (default: {shown})"
 
 
-def _parser(command: str, options: type, words: Sequence[str]) -> ArgumentParser:
+def parser_of(command: str, options: type, words: Sequence[str] = ()) -> ArgumentParser:
+    """The parser of a command, for these words of a command line."""
     config = _config_file(words)
     wants_help = any(w in ("-h", "--help") for w in words)
     parser = ArgumentParser(

@@ -10,6 +10,7 @@ import numpy as np
 
 from reparam.errors import InputError
 from reparam.plots.style import FIRST, MUTED, PLATE, SECOND, Figure, count, drawn, new_figure
+from reparam.train.history import History
 
 _TERMS = (
     ("objective", "Objective ({} is better)"),
@@ -20,17 +21,19 @@ _PENALTY = ("penalty", "Penalty, as weighted then")
 
 
 @drawn
-def curves(records: Sequence[Mapping[str, Any]], sign: int = 1) -> Figure:
+def curves(records: History | Sequence[Mapping[str, Any]], sign: int = 1) -> Figure:
     """The objective and its two terms over epochs, in nats per datum, on training and validation data.
 
-    ``records`` are those of a ``History``, and so is ``sign``, -1 where the least objective is the best. A penalty has
-    a panel of its own, where there is one. The epoch with the best validation objective, whose weights were kept, is
-    marked. Epochs far from all others, as the first often is, are left outside the axis and named, so that the rest
-    can be read.
+    ``records`` are what ``rp.fit`` returned, or the records of it; then ``sign`` is -1 where the least objective is the
+    best. A penalty has a panel of its own, where there is one. The epoch with the best validation objective, whose
+    weights were kept, is marked. Epochs far from all others, as the first often is, are left outside the axis and
+    named, so that the rest can be read.
 
     Raises:
         InputError: for no records.
     """
+    if isinstance(records, History):
+        records, sign = records.records, records.sign
     if not records:
         raise InputError("there are no epochs to draw yet")
     terms = (*_TERMS, _PENALTY) if any(r.get("train_penalty", 0) != 0 for r in records) else _TERMS
