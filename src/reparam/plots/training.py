@@ -33,7 +33,7 @@ def curves(records: History | Sequence[Mapping[str, Any]], sign: int = 1) -> Fig
         InputError: for no records.
     """
     if isinstance(records, History):
-        records, sign = records.records, records.sign
+        sign, records = records.sign, records.records
     if not records:
         raise InputError("there are no epochs to draw yet")
     terms = (*_TERMS, _PENALTY) if any(r.get("train_penalty", 0) != 0 for r in records) else _TERMS
