@@ -79,9 +79,9 @@ def look(
         "facts": _facts(run, schema), "history": _plain(run.history), "best": _best(run.history),
         "doctor": None,
     }  # fmt: skip
-    if doctor and schema.table is None:  # who examines whole data only
+    if doctor:
         say("asking the doctor")
-        meta["doctor"] = _findings(run, shown, train, seed)
+        meta["doctor"] = _findings(run, shown, schema, train, seed)
     return View(run.vae, shown, schema, name, meta, arrays)
 
 
@@ -311,10 +311,10 @@ def _best(history: Sequence[Mapping[str, Any]]) -> int | None:
     return int(max(held, key=lambda r: float(r["validation_objective"]))["epoch"]) if held else None
 
 
-def _findings(run: Run, data: Dataset, train: Mapping[str, Any], seed: int) -> dict[str, Any]:
+def _findings(run: Run, data: Dataset, schema: Schema, train: Mapping[str, Any], seed: int) -> dict[str, Any]:
     try:
         found = diagnose(run.vae, data, history=run.history, objective=train.get("objective"),
-                         epochs=train.get("epochs"), rows=500, gap_rows=20, seed=seed)  # fmt: skip
+                         epochs=train.get("epochs"), table=schema.table, rows=500, gap_rows=20, seed=seed)  # fmt: skip
     except InputError as error:
         return {"said": str(error), "findings": []}
     said = "Nothing found to be wrong." if found.healthy else ""
