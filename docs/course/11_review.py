@@ -299,6 +299,12 @@ axes[1].legend(fontsize=7)
 plt.show()
 
 # %% [markdown]
+# All three end at the same place, and a tenth of a nat short of the true means. The right panel shows why: two means share
+# one cluster, and one mean has to serve two. From this start the ascent leads here, to a local optimum, which no step size
+# and no encoder mends. What helps is another start, of which the bound tells the best; scikit-learn has its start from
+# k-means.
+
+# %% [markdown]
 # Did the encoder learn what eq. 26 says? For its own $q(\mu)$ the best responsibilities are known:
 
 # %%
