@@ -147,7 +147,6 @@ def test_wrong_use_is_one_line(place, capsys, tmp_path):
     assert "(rows, 2)" in refused(
         capsys, "decode", place / "run", tmp_path / "wide.npy", "--out", tmp_path / "d.csv", "--given", "site=north"
     )
-    assert "mixed table" in refused(capsys, "doctor", place / "run")
     people(20).drop(columns="age").to_csv(tmp_path / "less.csv", index=False)
     assert "no column 'age'" in refused(
         capsys, "score", place / "run", tmp_path / "less.csv", "--out", tmp_path / "s.csv"

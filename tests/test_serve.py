@@ -430,12 +430,13 @@ def test_two_hundred_requests_at_once_are_answered_and_memory_does_not_grow(digi
     assert capfd.readouterr().err == ""
 
 
+@pytest.mark.slow
 def test_two_hundred_large_answers_at_once_hold_the_memory_of_a_few(folder: Path) -> None:
     """Who reads slowly makes others wait and holds a piece of its answer: 200 of 2.6 MB would be half a GB."""
     with started(folder, "digits") as (process, port):
 
         def ask(number: int) -> http.client.HTTPConnection:
-            c = http.client.HTTPConnection("127.0.0.1", port, timeout=120)
+            c = http.client.HTTPConnection("127.0.0.1", port)
             head = {"Authorization": f"Bearer {TOKEN}", "Content-Type": JSON, "Accept": JSON}
             c.request("POST", f"/sample?n=4096&seed={number}&mean=true", b"", head)
             return c

@@ -274,21 +274,32 @@ def missing_rows(frame: Any, name: str) -> np.ndarray:
     return np.asarray(missing.arg_true().to_numpy())
 
 
-def fill(frame: Any, name: str, rows: np.ndarray, values: np.ndarray, categories: Sequence[Any] | None) -> Any:
-    """The frame with these values in these rows of a column; the other cells keep their bits, and the dtype."""
+def fill(
+    frame: Any, name: str, rows: np.ndarray, values: np.ndarray, dtype: str, categories: Sequence[Any] | None
+) -> Any:
+    """The frame with these values in these rows of a column; the other cells keep their bits, and the dtype.
+
+    A column that is wholly missing does not tell what it holds, and gets ``dtype``.
+    """
     if not len(rows):
         return frame
     kind = library(frame)
     read = frame[name].dtype if kind == "pandas" else None
-    dtype = (plain(frame, name) if str(read) == "object" else plain(frame, name, slice(0, 0))).dtype
+    if len(rows) < len(frame):
+        dtype = (plain(frame, name) if str(read) == "object" else plain(frame, name, slice(0, 0))).dtype
     new = build(kind, {name: (values, dtype, categories)})[name]
     if kind == "polars":
         polars = require("polars", "tabular", "a polars DataFrame")
+        if len(rows) == len(frame):
+            return frame.with_columns(new.alias(name))
         at = np.zeros(len(frame), dtype=np.int64)
         at[rows] = np.arange(len(rows))
         chosen = np.zeros(len(frame), dtype=bool)
         chosen[rows] = True
         return frame.with_columns(new.gather(at).zip_with(polars.Series(chosen), frame[name]).alias(name))
+    if len(rows) == len(frame):
+        frame[name] = new.array
+        return frame
     column = frame[name].copy()
     column.iloc[rows] = new.array
     frame[name] = column

@@ -265,7 +265,14 @@ class TabularVAE(SafeState, Parameters):
         dim = self.vae_.prior(*self._contexts(self._group_codes(group, 1))).event_shape[-1]
         if z.ndim != 2 or z.shape[1] != dim or not len(z) or not np.isfinite(z).all():
             raise InputError(f"codes are finite numbers of shape (rows, {dim}), as transform gives them")
-        return self._decoded(torch.from_numpy(z).to(reference(self.vae_)), self._group_codes(group, len(z)), sample)
+        codes, own = torch.from_numpy(z).to(reference(self.vae_)), self._group_codes(group, len(z))
+        with torch.no_grad():
+            far = ~self.vae_.prior(*self._contexts(own)).log_prob(codes).isfinite()
+        if bool(far.any()):
+            raise InputError(
+                f"row {int(far.nonzero()[0])} of the codes lies beyond all of training: its prior density is 0"
+            )
+        return self._decoded(codes, own, sample)
 
     def reconstruct(self, X: Any, *, group: Any = None) -> Any:
         """What the model makes of each row: ``inverse_transform`` of its ``transform``, holes filled too.

@@ -66,5 +66,5 @@ def _put(schema: TableSchema, table: Any, cells: Cells) -> Any:
             new = new[rows]
         else:
             new = constant(column, len(rows))
-        out = frames.fill(out, column.name, rows, new, column.categories)
+        out = frames.fill(out, column.name, rows, new, column.dtype, column.categories)
     return out
