@@ -87,3 +87,14 @@ def test_a_file_that_no_model_is_of_is_refused_in_one_line(text, words, tmp_path
     assert words in said
     assert said.count("\n") == 1
     assert not (tmp_path / "run").exists()
+
+
+def test_columns_that_are_wholly_missing_are_filled_in_the_dtypes_of_the_table():
+    """Of rows to impute such a column is read as numbers, whatever the table held there."""
+    rng, n = np.random.default_rng(0), 60
+    days = pd.Timestamp("2020-01-01") + pd.to_timedelta(rng.integers(0, 900, n), unit="D")
+    table = pd.DataFrame({"age": rng.normal(50, 9, n), "city": rng.choice(["Lyon", "Bonn"], n), "since": days})
+    holes = pd.DataFrame({"age": [40.0], "city": [np.nan], "since": [np.nan]})
+    filled = rp.TabularVAE(2, epochs=1).fit(table).impute(holes)
+    assert filled["city"][0] in ("Lyon", "Bonn")
+    assert filled["since"].dtype == table["since"].dtype
