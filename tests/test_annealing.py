@@ -309,9 +309,9 @@ def test_in_single_precision_too_a_row_has_one_value(name, method):
 def test_blocks_have_one_size_and_the_rows_of_the_data():
     vae, x = curved(), torch.randn(70, 4)
     cut = list(blocks(vae, rp.Dataset(x), 0))
-    assert {b.x.shape for b in cut} == {(32, 4)}
+    assert {b.x.shape for b in cut} == {(48, 4)}
     assert torch.equal(torch.cat([b.x[: b.rows] for b in cut]), x)
-    assert torch.equal(cut[-1].x[6:], x[64].expand(26, 4))
+    assert torch.equal(cut[-1].x[22:], x[48].expand(26, 4))
     assert len(set(cut[-1].keys(0, "a"))) == 6
     noise = ChainNoise(cut[-1].x, 0, "", 0, 3, cut[-1].rows).normal(2)
     assert torch.equal(noise[:, 6:], noise[:, :1].expand(3, 26, 2))

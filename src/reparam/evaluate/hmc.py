@@ -18,8 +18,9 @@ from reparam.vae import VAE, Draw, reference
 
 CHAINS = 16  # chains of a row that share a generator and a call
 # Rows of a block: on a processor so few that a single row costs little, and a multiple of what its vector instructions
-# take at once, so that no row falls to the remainder of a loop; an accelerator needs more to be busy.
-_ROWS, _ROWS_ON_ACCELERATOR = 32, 256
+# and its matrix products take at once (16 numbers; 6 rows with AVX2, where 2 left over of 512 round differently), so
+# that no row falls to the remainder of a loop; an accelerator needs more to be busy.
+_ROWS, _ROWS_ON_ACCELERATOR = 48, 384
 _FAR = 1e10  # a trajectory that comes so far has diverged
 
 
@@ -98,7 +99,8 @@ def blocks(vae: VAE, data: Dataset, seed: int) -> Iterator[Block]:
     """The data in blocks of a size that the model, the shape of a datum and the device decide, checked."""
     like = reference(vae)
     most = _ROWS if like.device.type == "cpu" else _ROWS_ON_ACCELERATOR
-    size = max(1, min(most, rows_per_call(vae, data) // CHAINS))
+    fit = rows_per_call(vae, data) // CHAINS
+    size = next((most >> i for i in range(5) if most >> i <= fit), 1)
     for at, x, c in batches(data, like, size, seed):
         vae.check(x, *c, columns=data.columns, first_row=at.start)
         yield Block(at, filled(x, size), tuple(filled(t, size) for t in c))
