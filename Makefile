@@ -1,13 +1,14 @@
 # make demo : train on the bundled digits, evaluate, draw pictures and a report into ./demo
-# make test : everything but the browser; make test-browser : the explorer's page in chromium. CI runs both
-# Both make the environment themselves; it needs only Python 3.11 or newer.
+# make test : what every change must pass; make thorough : whole pages, processes, all combinations;
+# make test-browser : the explorer's page in chromium. CI runs all three.
+# Each makes the environment itself; it needs only Python 3.11 or newer.
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 CHROMIUM ?= /usr/bin/chromium
 
-.PHONY: demo test test-browser check lint types layers pytest coverage format slow proofs course reproduce bench-smoke docs \
+.PHONY: demo test thorough test-browser check lint types layers pytest coverage format slow proofs course reproduce bench-smoke docs \
   docs-serve clean
 
 demo: $(VENV)/.demo
@@ -29,7 +30,11 @@ layers: $(VENV)/.dev
 
 # One process per core, each of one thread: many small tensors gain nothing from more.
 pytest: $(VENV)/.dev
-	OMP_NUM_THREADS=1 $(BIN)/pytest -m "not slow" -n auto --dist worksteal
+	OMP_NUM_THREADS=1 $(BIN)/pytest -m "not slow and not thorough" -n auto --dist worksteal --durations=20
+
+# What takes many seconds each: the pages of the documentation, exports, generated requests, the pairs of all axes
+thorough: $(VENV)/.dev
+	OMP_NUM_THREADS=1 $(BIN)/pytest -m "thorough and not slow" -n auto --dist worksteal --durations=20
 
 # The explorer's page in Debian's chromium, or in another that is named: make test-browser CHROMIUM=path
 test-browser: $(VENV)/.browser

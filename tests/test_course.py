@@ -45,6 +45,7 @@ def small(monkeypatch):
     sys.modules.pop("common", None)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_a_page_runs_and_what_it_states_exactly_holds(page, small, capsys):
     runpy.run_path(str(page), run_name="__main__")

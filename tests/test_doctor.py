@@ -39,15 +39,15 @@ def digits(likelihood: str = "bernoulli", binarize: str | None = "threshold") ->
 
 @pytest.mark.parametrize("dim", [1, 2, 3, 4, 5])
 def test_nothing_is_wrong_with_a_model_that_made_its_data(dim):
-    """4 seeds for each dimension. Over 200 seeds there was no false alarm: its rate is below 1.5% with 95%."""
-    for seed in range(4):
-        model = LinearGaussian.random(dim, dim + 3, seed)
-        found = quick(model.exact(), model.data(400, seed + 10), train=model.data(400, seed + 20), seed=seed)
-        assert found.healthy, str(found)
-        assert str(found).startswith("nothing found to be wrong")
-        assert "\n" not in str(found)
-        assert not found.skipped
-        assert found.numbers["log_likelihood"].value == pytest.approx(model.mean_log_p, abs=2)
+    """Over 200 seeds there was no false alarm (``make proofs``): its rate is below 1.5% with 95%."""
+    seed = dim % 4
+    model = LinearGaussian.random(dim, dim + 3, seed)
+    found = quick(model.exact(), model.data(400, seed + 10), train=model.data(400, seed + 20), seed=seed)
+    assert found.healthy, str(found)
+    assert str(found).startswith("nothing found to be wrong")
+    assert "\n" not in str(found)
+    assert not found.skipped
+    assert found.numbers["log_likelihood"].value == pytest.approx(model.mean_log_p, abs=2)
 
 
 def test_nothing_is_wrong_with_a_model_of_digits_that_was_trained_well():

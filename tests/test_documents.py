@@ -47,7 +47,10 @@ LONG = ("failures.md", "first-steps.md", "own-images.md")
 
 @pytest.mark.parametrize(
     "page",
-    [pytest.param(page, marks=[pytest.mark.slow] if page.name in LONG else [], id=page.name) for page in PAGES],
+    [
+        pytest.param(page, marks=[pytest.mark.slow if page.name in LONG else pytest.mark.thorough], id=page.name)
+        for page in PAGES
+    ],
 )
 def test_the_code_of_a_page_runs(page, tmp_path, monkeypatch):
     """The blocks of a page one after the other, as a reader types them, with few epochs; their pictures are drawn."""

@@ -22,6 +22,8 @@ from reparam.errors import InputError
 from reparam.export import export
 from reparam.run import Run, open_run
 
+pytestmark = pytest.mark.thorough
+
 RUNS = {
     "perceptron": "train digits --latent-dim 3 --hidden 16,16 --gated --residual --norm layer",
     "convolution": "train digits --latent-dim 3 --network conv --channels 8,8 --prior mixture --residual --norm group",

@@ -198,6 +198,7 @@ def covering() -> tuple[Combination, ...]:
     return tuple(chosen + draw.sample(every, 20))
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("likelihood", AXES["likelihood"])
 def test_every_pair_over_the_four_axes_trains(likelihood):
     """20 steps lower the loss, at fixed noise, and everything stays finite.
@@ -222,6 +223,7 @@ def test_every_pair_over_the_four_axes_trains(likelihood):
         assert all(bool(t.isfinite().all()) for t in vae.parameters()), each
 
 
+@pytest.mark.thorough
 def test_every_class_is_in_a_combination_and_how_many_there_are(record_property):
     """Pairs held by any combination with sense are all held by one that was run."""
     run, (sense, refusals) = covering(), with_sense()

@@ -415,6 +415,7 @@ def test_numbers_go_over_the_wire_as_they_are() -> None:
 # -- many at once ------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.thorough
 def test_two_hundred_requests_at_once_are_answered_and_memory_does_not_grow(digits: Served, capfd) -> None:
     body = {"x": ROW}
     expected = digits.post("score?k=20", body)
@@ -523,6 +524,7 @@ def test_generated_requests_get_what_the_description_says(folder: Path, name: st
     fuzzed(folder, name, 60)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", ["plain", "table"])
 def test_some_generated_requests_get_what_the_description_says(folder: Path, name: str) -> None:
     fuzzed(folder, name, 8)

@@ -15,7 +15,7 @@ from reparam.data import Dataset, as_dataset
 from reparam.errors import InputError, nearest
 from reparam.evaluate.draws import evaluating, filled, sample_rows
 from reparam.evaluate.estimate import Estimate
-from reparam.evaluate.hmc import CHAINS, Block, ChainNoise, Path, blocks, path, transition
+from reparam.evaluate.hmc import CHAINS, Block, ChainNoise, Path, blocks, over_chains, path, transition
 from reparam.evaluate.weights import Progress, collect
 from reparam.objectives import require_density, sample_count
 from reparam.shapes import Float
@@ -137,7 +137,7 @@ class Annealing:
         for i, beta in enumerate(betas):
             for _ in range(each if i else each + _WARM_UP):
                 state, accept = transition(along, state, beta, log_size.exp(), noise, self.leapfrog)
-                log_size = log_size + _RATE * (accept.mean(0) - _TARGET)
+                log_size = log_size + _RATE * (over_chains(accept) - _TARGET)
             sizes.append(log_size.exp())
         return torch.stack(sizes) if sizes else log_size[None, :][:0]
 

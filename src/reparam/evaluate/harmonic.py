@@ -13,7 +13,7 @@ from reparam.errors import InputError
 from reparam.evaluate.annealing import require_real
 from reparam.evaluate.draws import Role, evaluating, sample_rows
 from reparam.evaluate.estimate import Estimate
-from reparam.evaluate.hmc import CHAINS, ChainNoise, blocks, path, transition
+from reparam.evaluate.hmc import CHAINS, ChainNoise, blocks, over_chains, path, transition
 from reparam.evaluate.weights import Progress, collect
 from reparam.vae import VAE, has_density
 
@@ -73,7 +73,7 @@ class Harmonic:
             log_size = (state.z.std(0).mean(-1) / dim**0.25).clamp_min(1e-6).log()
             for _ in range(_WARM_UP):
                 state, accept = transition(along, state, 1.0, log_size.exp(), noise, self.leapfrog)
-                log_size = log_size + _RATE * (accept.mean(0) - _TARGET)
+                log_size = log_size + _RATE * (over_chains(accept) - _TARGET)
             draws, joints = [], []
             for _ in range(2 * each):
                 for _ in range(self.thin):

@@ -106,6 +106,11 @@ def blocks(vae: VAE, data: Dataset, seed: int) -> Iterator[Block]:
         yield Block(at, filled(x, size), tuple(filled(t, size) for t in c))
 
 
+def over_chains(t: Float[Tensor, "k b"]) -> Float[Tensor, " b"]:
+    """The mean of each row over its chains: by itself, since a sum down columns rounds by the column's place."""
+    return t.mT.contiguous().mean(-1)
+
+
 class ChainNoise:
     """Normal noise for chains (K, B, ...), each group of 16 chains of a row from a generator with its own key.
 
