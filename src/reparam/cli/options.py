@@ -28,6 +28,7 @@ _LIKELIHOOD = (  # data.schema.LIKELIHOODS, which would import numpy and torch f
 _GIVEN = (
     "the contexts of a conditional model: batch=a,dose=0.5; of a table, conditions: sex=F,age=30..40,city=Lyon|Bonn"
 )
+_LABELS = "a column to leave out as label, or a file of one label for each row"
 _SEED = "decides all randomness: 0 to 2**32 - 1"
 _OUT = "where to: .npy .npz .csv .parquet"
 _OUT_PICTURE = _OUT + ", or .png for a grid of images"
@@ -181,7 +182,7 @@ class RowsOptions(_Drawn):
 
     data: str = required(_DATA, positional=True)
     binarize: str | None = option(None, "dynamic or threshold; as in training unless given")
-    labels: str | None = option(None, "a column to leave out as label")
+    labels: str | None = option(None, _LABELS)
 
 
 @dataclass(kw_only=True)
@@ -298,9 +299,16 @@ class DoctorOptions:
     sweep: str | None = option(None, "beta: train the run's configuration briefly at several betas, for the curve")
     betas: str = option("0.1,0.3,1,3,10", "the values of a sweep over beta")
     sweep_epochs: int = option(10, "epochs of each training of a sweep")
+    factors: str | None = option(
+        None, "known causes of the data, for scores of disentanglement: a file with a row for each, or: labels"
+    )
+    features: str | None = option(
+        None,
+        "where samples are compared, a function from a tensor of data to one of features: module:name or file.py:name",
+    )
     out: str | None = option(None, "the report with pictures, an .html file; doctor.html in the run unless given")
     binarize: str | None = option(None, "dynamic or threshold; as in training unless given")
-    labels: str | None = option(None, "a column to leave out as label")
+    labels: str | None = option(None, _LABELS)
     seed: int = option(0, _SEED)
     json: bool = option(False, "print one JSON object")
     threads: int | None = option(None, "threads of torch; all cores unless given")

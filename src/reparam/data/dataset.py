@@ -245,8 +245,12 @@ class Dataset:
     def _check_rows(self, x: Tensor, start: int, top: float | None) -> None:
         if x.is_floating_point() and not bool((finite := self._known(x)).all()):
             row, *element = (int(i) for i in (~finite).nonzero()[0])
-            value = "a missing value (NaN)" if bool(x[(row, *element)].isnan()) else "infinite"
-            raise InputError(f"{self.place(start + row, element)} is {value}: remove such rows or fill them in first")
+            hole = bool(x[(row, *element)].isnan())
+            value = "a missing value (NaN)" if hole else "infinite"
+            raise InputError(
+                f"{self.place(start + row, element)} is {value}: remove such rows or fill them in first"
+                + (", or train a model that integrates them out: TabularVAE, or likelihoods.Observed" if hole else "")
+            )
         if top is not None and not bool((inside := (x >= 0) & (x <= top)).all()):
             row, *element = (int(i) for i in (~inside).nonzero()[0])
             raise InputError(
@@ -301,8 +305,11 @@ def _index(rows: Any) -> np.ndarray:
     return rows.detach().cpu().numpy() if isinstance(rows, Tensor) else np.asarray(rows)
 
 
-def as_dataset(x: Any, contexts: Sequence[Tensor] = ()) -> Dataset:
-    """A Dataset, from one or from an array or tensor (N, *event); uint8 are pixels, 0..255."""
+def as_dataset(x: Any, contexts: Sequence[Tensor] = (), missing: bool = False) -> Dataset:
+    """A Dataset, from one or from an array or tensor (N, *event); uint8 are pixels, 0..255.
+
+    With ``missing`` NaN in an array is a missing value; a Dataset says so itself.
+    """
     if isinstance(x, Dataset):
         if contexts:
             raise InputError("give contexts to the Dataset itself")
@@ -310,4 +317,4 @@ def as_dataset(x: Any, contexts: Sequence[Tensor] = ()) -> Dataset:
     readable = isinstance(x, Tensor | SparseRows | list | tuple) or hasattr(x, "__array__") or hasattr(x, "tocsr")
     if not readable:
         raise TypeError(f"data are an array, a tensor or a reparam.Dataset, not {type(x).__name__}")
-    return Dataset(x, contexts=contexts)
+    return Dataset(x, contexts=contexts, missing=missing)

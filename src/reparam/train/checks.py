@@ -54,7 +54,7 @@ def split(data: Dataset, validation: float | Any | None, seed: int) -> tuple[Dat
     if validation is None:
         return data, None
     if isinstance(validation, bool) or not isinstance(validation, float | int):
-        held = as_dataset(validation)
+        held = as_dataset(validation, missing=data.missing)
         if held.event_shape != data.event_shape:
             raise InputError(f"training data have shape {data.event_shape}, validation data {held.event_shape}")
         shapes = [[tuple(c.shape[1:]) for c in part.contexts] for part in (data, held)]

@@ -14,10 +14,11 @@ from torch import Tensor
 
 from reparam import seeding
 from reparam.conditional import following, scheduled_parts
-from reparam.data import Dataset, Schema, as_dataset
+from reparam.data import Dataset, Schema
 from reparam.engine import dtype_of, resolve
 from reparam.errors import InputError, NonFiniteError
 from reparam.evaluate import objective_value
+from reparam.evaluate.draws import rows_of
 from reparam.objectives import ELBO, Objective, penalties
 from reparam.run import model_digest
 from reparam.schedules import Schedule, Weight, value
@@ -123,7 +124,7 @@ def fit(  # noqa: PLR0915 (the whole of training, to be read from top to bottom)
         checkpoint_seconds=checkpoint_seconds,
     )  # fmt: skip
     options = _options(vae, optimizer, clip, accumulate, ema, precision, compile)
-    data, held = split(as_dataset(x, contexts), validation, seed)
+    data, held = split(rows_of(vae, x, contexts), validation, seed)
     rows = len(data)
     auxiliary = Auxiliary(objective, reference(vae))
     check_data(vae, objective, data, held)
