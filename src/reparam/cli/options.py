@@ -325,6 +325,7 @@ class ExploreOptions(_Run):
     )
     binarize: str | None = option(None, "dynamic or threshold; as in training unless given")
     labels: str | None = option(None, "a column or a file of labels, as in training unless given")
+    umap: bool = option(False, "a UMAP of the codes too, among the axes of the map; needs umap-learn")
     no_doctor: bool = option(False, "leave the doctor's examination out, which takes the most time")
     host: str = option("127.0.0.1", "the address to serve at; beyond this machine it needs --token")
     port: int = option(0, "the port to serve at; any that is free unless given")
