@@ -18,7 +18,7 @@ def required(text: str, **more: Any) -> Any:
     return field(metadata={"help": text, **more})
 
 
-_DATA = ".npy .npz .csv .tsv .parquet .h5ad, an idx file (.gz too), a folder of images, or: digits"
+_DATA = ".npy .npz .csv .tsv .parquet .h5ad, an idx file (.gz too), a folder of images, .tar shards, or: digits"
 _RUN = "the folder of a trained model"
 _LIKELIHOOD = (  # data.schema.LIKELIHOODS, which would import numpy and torch for a line of help
     "auto (reads the data and says why), bernoulli, continuous_bernoulli, discretized_logistic, "
@@ -63,6 +63,14 @@ class TrainOptions:
         None, "grey values to 0 and 1: dynamic (a fresh draw at each visit) or threshold", group="data"
     )
     pixel_max: float | None = option(None, "the value of white, where grey values are whole numbers", group="data")
+
+    stream: bool = option(
+        False,
+        "leave rows in their file and read them when they are needed: .npy, idx, .parquet, .tar, folders of images or "
+        "of .tar; so of itself where a file is larger than 0.3 of memory",
+        group="data",
+    )
+    buffer: float = option(256.0, "megabytes of rows that --stream mixes with each other; it holds two", group="data")
 
     table: bool = option(
         False, "train on a table as it is, each column of its kind; always so where it has text or holes", group="data"
@@ -158,6 +166,7 @@ class TrainOptions:
     threads: int | None = option(
         None, "threads of torch; unless given all cores, or one if the model is small", group="training"
     )
+    device: str = option("auto", "cpu, cuda, or auto: CUDA where it is there", group="training")
     retries: int = option(
         0, "how often to go back and on at half the learning rate after a step that is not finite", group="training"
     )

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from reparam.data import Dataset
-from reparam.data.sparse import SparseRows
+from reparam.data.rows import Rows
 from reparam.data.table import TableSchema
 from reparam.errors import InputError, MissingExtraError
 from reparam.evaluate.diagnosis import (
@@ -128,7 +128,7 @@ def diagnose(
 
 def _dense(data: Dataset, seed: int) -> Dataset:
     """The data with dense rows; of sparse ones only as many as memory certainly has room for."""
-    if not isinstance(data.x, SparseRows):
+    if not isinstance(data.x, Rows):
         return data
     return some(data, max(20, _ELEMENTS // math.prod(data.event_shape)), seed).dense()
 
