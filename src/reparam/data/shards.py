@@ -100,7 +100,7 @@ class Shards(_Decoded):
                     if len(kinds) > 1:
                         raise InputError(f"{path.name} holds images and .npy files, {member.name!r} too: keep one kind")
                     found.append((member.offset_data, member.size))
-                    shard.members = []  # else all heads stay in memory
+                    shard.members = []  # type: ignore[attr-defined] # else all heads stay in memory
         except (tarfile.TarError, OSError, EOFError) as error:
             raise InputError(f"{path.name} is no tar file that is whole and not packed: {error}") from error
         return np.array(found, dtype=np.int64).reshape(-1, 2)

@@ -35,7 +35,7 @@ class Numbers(Store):
     def read(self, start: int, stop: int) -> np.ndarray:
         """The rows from ``start`` on and before ``stop``."""
         out = np.empty((stop - start, *self.shape[1:]), self.stored)
-        view, at = memoryview(out.view(np.uint8).reshape(-1)), self.offset + start * self.stride
+        view, at = out.view(np.uint8).reshape(-1).data, self.offset + start * self.stride
         done = 0
         while done < len(view):
             got = self._into(view[done:], at + done)
