@@ -52,7 +52,7 @@ def test_nothing_is_kept_for_each_batch(method):
 
     options = {"ais": {"steps": 2, "leapfrog": 1}, "harmonic": {"leapfrog": 1, "thin": 1}}.get(method, {})
     chunk = None if method in options else 64
-    x = model.data(20 if method in ("importance", "prior", "mixture") else 320)
+    x = model.data(20 if method in ("importance", "prior", "mixture") else 480)
     rp.evaluate.log_likelihood(model.exact(), x, 32, method, chunk=chunk, progress=progress, **options)
     counts = list(kept.values())
     assert len(counts) >= 9 or method == "exact"
