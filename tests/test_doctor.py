@@ -37,10 +37,10 @@ def digits(likelihood: str = "bernoulli", binarize: str | None = "threshold") ->
 # Health.
 
 
+@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.thorough) for seed in (1, 2, 3))])
 @pytest.mark.parametrize("dim", [1, 2, 3, 4, 5])
-def test_nothing_is_wrong_with_a_model_that_made_its_data(dim):
-    """Over 200 seeds there was no false alarm (``make proofs``): its rate is below 1.5% with 95%."""
-    seed = dim % 4
+def test_nothing_is_wrong_with_a_model_that_made_its_data(dim, seed):
+    """4 seeds for each dimension. Over 200 seeds there was no false alarm: its rate is below 1.5% with 95%."""
     model = LinearGaussian.random(dim, dim + 3, seed)
     found = quick(model.exact(), model.data(400, seed + 10), train=model.data(400, seed + 20), seed=seed)
     assert found.healthy, str(found)

@@ -41,7 +41,7 @@ def test_the_python_of_the_readme_runs(tmp_path, monkeypatch, capsys):
     assert reparam.load(tmp_path / "digits-run").sample(1).shape == (1, 8, 8)
 
 
-# Training, reports and the doctor by the command, some 15 s each; the build of the site in CI runs these pages too.
+# Training, reports and the doctor by the command, some 15 s each; the build of the site runs these pages too.
 LONG = ("failures.md", "first-steps.md", "own-images.md")
 
 

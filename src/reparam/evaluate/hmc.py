@@ -98,9 +98,10 @@ class Block(NamedTuple):
 def blocks(vae: VAE, data: Dataset, seed: int) -> Iterator[Block]:
     """The data in blocks of a size that the model, the shape of a datum and the device decide, checked."""
     like = reference(vae)
-    most = _ROWS if like.device.type == "cpu" else _ROWS_ON_ACCELERATOR
-    fit = rows_per_call(vae, data) // CHAINS
-    size = next((most >> i for i in range(5) if most >> i <= fit), 1)
+    size = _ROWS if like.device.type == "cpu" else _ROWS_ON_ACCELERATOR
+    fit = max(1, rows_per_call(vae, data) // CHAINS)
+    while size > fit:
+        size //= 2  # whole tiles still, as far as they fit
     for at, x, c in batches(data, like, size, seed):
         vae.check(x, *c, columns=data.columns, first_row=at.start)
         yield Block(at, filled(x, size), tuple(filled(t, size) for t in c))
