@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from reparam.errors import InputError
+
+
+def refuses(words):
+    """A block that is refused in one line with these words."""
+    return pytest.raises(InputError, match=f"^[^\n]*{re.escape(words)}[^\n]*$")
 
 
 def refused(call, *words, kinds=(InputError,)):

@@ -42,7 +42,7 @@ def test_the_python_of_the_readme_runs(tmp_path, monkeypatch, capsys):
 
 
 # Training, reports and the doctor by the command, some 15 s each; the build of the site runs these pages too.
-LONG = ("failures.md", "first-steps.md", "own-images.md")
+LONG = ("failures.md", "first-steps.md", "own-images.md", "scale.md")
 
 
 @pytest.mark.parametrize(

@@ -11,11 +11,13 @@ import signal
 import subprocess
 import sys
 import time
+import types
 import zlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -26,7 +28,8 @@ from reparam import networks, web
 from reparam.cli.main import main
 from reparam.data import Schema
 from reparam.errors import InputError
-from reparam.explorer import NotInThePageError, View, bundle, file_page, look, server
+from reparam.explorer import NotInThePageError, View, bundle, file_page, look, projection, server
+from reparam.explorer.view import _errors
 from reparam.run import Run, open_run
 from serving import TOKEN, Serving, memory
 
@@ -91,6 +94,7 @@ def test_the_page_holds_the_codes_and_scores_of_the_rows(run: Path, page: str) -
     terms = rp.evaluate.elbo_terms(opened_run.vae, data, 5, 0)
     assert np.allclose(arrays["kl"], terms.kl.per_datum, atol=1e-4)
     assert meta["scores"]["elbo"] == pytest.approx([terms.elbo.value, terms.elbo.stderr])
+    assert (arrays["log_p_error"] >= 0).all()
     assert arrays["log_p"].mean() == pytest.approx(meta["scores"]["log_p"][0], abs=1e-3)
     assert meta["doctor"]["rows"] > 0
     assert len(meta["history"]) == 2
@@ -161,6 +165,64 @@ def test_wrong_options_are_one_line_of_words(run: Path, capsys, words: list[str]
     assert said in capsys.readouterr().err
 
 
+class Layout:
+    """In the place of umap-learn: a layout that shows what it was given."""
+
+    asked: ClassVar[list[dict[str, Any]]] = []
+
+    def __init__(self, **options: Any) -> None:
+        self.asked.append(options)
+
+    def fit_transform(self, x: np.ndarray) -> np.ndarray:
+        return np.tanh(x[:, :2])
+
+
+def test_a_umap_is_beside_the_codes_and_the_seed_decides_it(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "umap", types.SimpleNamespace(UMAP=Layout))
+    file = run.parent / "umap.html"
+    words = ["explore", str(run), "--html", str(file), "--umap", "--rows", "60", "--seed", "5", "--no-doctor"]
+    assert main(words) == 0
+    _, arrays = payload(file.read_text(encoding="utf-8"))
+    assert np.array_equal(arrays["umap"].reshape(60, 2), np.tanh(arrays["z"].reshape(60, 3)[:, :2]))
+    assert Layout.asked[-1] == {"n_neighbors": 15, "random_state": 5, "n_jobs": 1}
+    monkeypatch.setattr(Layout, "fit_transform", lambda self, x: np.full((len(x), 2), np.nan))
+    with pytest.raises(InputError, match="leave --umap out"):
+        projection.umap(np.zeros((60, 3)), 0)
+    with pytest.raises(InputError, match="more than 15 rows, and these are 9"):
+        projection.umap(np.zeros((9, 3)), 0)
+
+
+@pytest.mark.parametrize("module", [None, types.SimpleNamespace()], ids=["none", "another package of that name"])
+def test_without_umap_learn_the_extra_is_named(run: Path, capsys, monkeypatch, module: Any) -> None:
+    monkeypatch.setitem(sys.modules, "umap", module)
+    assert main(["explore", str(run), "--umap", "--html", str(run.parent / "never.html")]) == 2
+    assert "pip install 'reparam[umap]'" in capsys.readouterr().err
+    assert not (run.parent / "never.html").exists()
+
+
+@pytest.mark.skipif(find_spec("umap") is None, reason="umap-learn is not installed")
+def test_a_umap_keeps_groups_apart_and_repeats_to_the_bit() -> None:
+    rng = np.random.default_rng(0)
+    group = np.arange(150) % 3
+    means = 20 * np.eye(5)[group] + rng.normal(size=(150, 5))
+    at, again = projection.umap(means, 1), projection.umap(means, 1)
+    assert np.array_equal(at, again)
+    apart = np.linalg.norm(at[:, None] - at, axis=-1) + 1e9 * np.eye(150)
+    assert (group[apart.argmin(1)] == group).all()
+
+
+def test_the_error_of_log_p_is_the_spread_of_its_repeats() -> None:
+    """To first order: 0.07 nats here. The spread of 4000 repeats is known to 1.1%, of which six are allowed."""
+    k = 100
+    torch.manual_seed(0)
+    log_w = 0.6 * torch.randn(4000, k, dtype=torch.float64)
+    w = log_w.exp()
+    told = _errors(w.sum(-1) ** 2 / (w**2).sum(-1), k)
+    spread = float(w.mean(-1).log().std())
+    assert float(told.mean()) == pytest.approx(spread, rel=0.07)
+    assert float(_errors(torch.tensor([float(k)]), k)) == 0  # an exact posterior has weights of one size
+
+
 # -- the server --------------------------------------------------------------------------------------------------------
 
 
@@ -219,6 +281,7 @@ def test_the_server_computes_what_torch_computes(served: Service) -> None:
         mean = vae.likelihood(z).mean.flatten()
     assert np.allclose(served.post("decode", {"rows": 4}, z)[1]["x"], mean, atol=1e-6)
     assert np.allclose(served.post("rows", {"rows": [0, 1, 2, 3, 4]})[1]["x"], x.flatten(), atol=1e-6)
+    assert np.array_equal(served.post("column", {"column": 20})[1]["x"], data.x[:].flatten(1)[:, 20].float())
     found = served.post("encode", {"rows": 5}, x)[1]
     assert np.allclose(found["mean"], q.mean.flatten(), atol=1e-6)
     assert np.allclose(found["covariance"].reshape(5, 3, 3), torch.diag_embed(q.variance), atol=1e-6)
@@ -272,6 +335,7 @@ GOOD = request({"rows": 1}, [0.0, 0.0, 0.0])
     ("draw", request({"rows": 1000, "times": 1000}, np.zeros(3000))),
     ("rows", request({"rows": [10**6]})), ("rows", request({"rows": [-1]})), ("rows", request({"rows": "../x"})),
     ("rows", request({"rows": [0] * 5000})), ("rows", request({})),
+    ("column", request({"column": 64})), ("column", request({"column": -1})), ("column", request({"column": "x"})),
     ("score", request({"rows": 1, "k": 10**7}, np.zeros(64))),
     ("score", request({"rows": 2, "k": 10}, np.zeros(128))), ("score", request({"rows": 1}, np.full(64, np.nan))),
     ("prior", request({"rows": 10, "temperature": "hot"})), ("prior", request({"rows": 10, "temperature": -1})),

@@ -95,3 +95,21 @@ def test_holes_reach_a_dataset_only_where_they_are_announced():
         rp.Dataset(x)
     with pytest.raises(InputError, match="infinite"):
         rp.Dataset(x / 0, missing=True)
+
+
+def test_holes_in_an_array_are_missing_values_for_a_model_that_integrates_them_out():
+    """As in a Dataset that says so; a model that does not is told what would."""
+    net = rp.networks.mlp(2, 3, (5,))
+    encoder = rp.posteriors.DiagonalGaussian(Cells(nn.Linear(6, 4), [0, 0, 0], torch.zeros(3), torch.ones(3)))
+    x = torch.randn(60, 3)
+    x[::7, 1] = math.nan
+    vae = rp.VAE(rp.priors.StandardNormal(2), Observed(Gaussian(net, "shared")), encoder)
+    said = rp.Dataset(x, missing=True)
+    for call in (rp.evaluate.elbo, rp.evaluate.log_likelihood):
+        assert torch.equal(call(vae, x, 5).per_datum, call(vae, said, 5).per_datum)
+    assert torch.equal(rp.evaluate.encode(vae, x), rp.evaluate.encode(vae, said))
+    assert rp.evaluate.diagnose(vae, x, gap_rows=3).rows == 60
+    assert rp.fit(vae, x, epochs=1, validation=x[:20]).records
+    plain = rp.VAE(rp.priors.StandardNormal(2), Gaussian(net, "shared"), encoder)
+    with pytest.raises(InputError, match=r"row 0, column 1 is a missing value.*likelihoods\.Observed"):
+        rp.evaluate.elbo(plain, x)

@@ -18,6 +18,7 @@ from reparam.evaluate.diagnosis import (
     checks_gaps,
     checks_latent,
     checks_likelihood,
+    checks_samples,
     checks_training,
 )
 from reparam.evaluate.diagnosis.chart import Chart
@@ -252,6 +253,27 @@ def column(distance: float) -> Patient:
     return counted(likelihood, x)
 
 
+def precise(share: float) -> Patient:
+    """So many of the model's samples are like the data, and the others are far from all of them."""
+    model, edge = one_column(3.0), float(torch.special.ndtri(torch.tensor(share)))
+    net = Function(lambda z: z[..., :1] @ model.w.T + 100.0 * (z[..., 1:] > edge))
+    encoder = Function(
+        lambda x: torch.cat([model.mean(x), torch.full((len(x), 1), -4.0), torch.full((len(x), 2), -2.0)], -1)
+    )
+    vae = rp.VAE(
+        rp.priors.StandardNormal(2), rp.likelihoods.Gaussian(net, 1.0), rp.posteriors.DiagonalGaussian(encoder)
+    )
+    return Patient(vae, model.data(1000))
+
+
+def covering(share: float) -> Patient:
+    """So many of the data are like the model's samples, and the others are far from all of them."""
+    model = one_column(3.0)
+    x = model.data(1000)
+    x[round(1000 * share) :] += 100
+    return Patient(model.exact(), x)
+
+
 LATENT, GAPS, FIT = checks_latent.latent_space, checks_gaps.elbo_gaps, checks_likelihood.likelihood_fit
 ROWS, TRAINING = checks_data.likely_rows, checks_training.training
 
@@ -281,6 +303,8 @@ LIMITS = {
     "unfinished_warm_up": (TRAINING, warm_up, 0.995, 0.985),
     "duplicates": (ROWS, copies, 0.0045, 0.0065),
     "test_rows_in_training": (ROWS, shared, 0.0045, 0.0065),
+    "samples_low_precision": (checks_samples.samples, precise, 0.55, 0.25),
+    "samples_low_coverage": (checks_samples.samples, covering, 0.55, 0.25),
 }
 
 

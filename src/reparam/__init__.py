@@ -31,7 +31,7 @@ if TYPE_CHECKING:
         schedules,
     )
     from reparam.conditional import Conditional
-    from reparam.data import Dataset
+    from reparam.data import Dataset, open
     from reparam.estimators import CountVAE, TabularVAE, VariationalAutoencoder
     from reparam.run import load, save
     from reparam.train import fit, fit_prior
@@ -52,12 +52,13 @@ _NAMES = {
     "fit": "reparam.train",
     "fit_prior": "reparam.train",
     "load": "reparam.run",
+    "open": "reparam.data",
     "save": "reparam.run",
 }
 
 __all__ = [
     "VAE", "Conditional", "CountVAE", "Dataset", "Draw", "TabularVAE", "VariationalAutoencoder", "__version__", "data",
-    "distributions", "evaluate", "fit", "fit_prior", "likelihoods", "load", "networks", "objectives", "plots",
+    "distributions", "evaluate", "fit", "fit_prior", "likelihoods", "load", "networks", "objectives", "open", "plots",
     "posteriors", "priors", "recipes", "save", "schedules",
 ]  # fmt: skip
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import json
 import re
+import sys
+import types
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -161,6 +163,8 @@ def test_an_image_that_is_dropped_has_its_posterior_reconstruction_and_log_p(
     truth = rp.evaluate.log_likelihood(vae, x, 5000)
     assert abs(value - truth.value) <= 6 * error + 0.05
     assert error < 1
+    assert re.fullmatch(r"500 draws of q\(z\|x\), worth [\d.]+", page.inner_text("#own-draws"))
+    assert re.search(r"± [\d.]+ nats by \d+ draws a row", page.inner_text("header"))
 
 
 def _bundled() -> bytes:
@@ -263,6 +267,41 @@ def test_a_shared_address_shows_the_same_view_again(digits_page: str, watch) -> 
     before, address = page.evaluate(state), page.url
     assert "#" in address
     assert watch(address).evaluate(state) == before
+
+
+def test_on_a_umap_one_walks_between_the_nearest_data(digits: Path, watch, monkeypatch: pytest.MonkeyPatch) -> None:
+    layout = types.SimpleNamespace(fit_transform=lambda x: np.tanh(x[:, :2]))
+    monkeypatch.setitem(sys.modules, "umap", types.SimpleNamespace(UMAP=lambda **options: layout))
+    page = watch(explored(digits, "digits", "--umap") + "#map=1,2")
+    page.get_by_label("Axes").select_option("umap")
+    assert page.get_by_role("button", name="Ellipses").is_disabled()
+    z = torch.tensor(page.evaluate("Array.from(reparam.arrays.z)")).reshape(-1, 3)
+    row = page.evaluate("(([x, y]) => Array.from(reparam.state.lift([x, y])))(reparam.arrays.umap.subarray(14, 16))")
+    assert torch.allclose(torch.tensor(row), z[7], atol=1e-6)  # exact at a datum
+    box = page.locator("#map").bounding_box()
+    page.mouse.move(box["x"] + 40, box["y"] + 40)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 80, box["y"] + 60, steps=3)
+    page.mouse.up()
+    here = latent(page)[0]
+    assert bool(((here >= z.min(0).values) & (here <= z.max(0).values)).all())  # a mean of codes, wherever it is
+    assert page.evaluate("reparam.map.toScreen(reparam.state.place())") == pytest.approx([80, 60], abs=1)
+    assert (shown(page) - decoded(digits, latent(page))).abs().max() <= CLOSE
+    steps = page.evaluate("""() => { // no jump on a way across the map, where the nearest change
+      const { arrays, library, map } = reparam, [[left, right], [low, high]] = map.edges, out = [];
+      for (let t = 0; t <= 4000; t++) {
+        const at = [left + (right - left) * t / 4000, low + (high - low) * t / 4000];
+        out.push(Array.from(library.blended(at, arrays.umap, 2, arrays.z, 3)));
+      }
+      return out;
+    }""")
+    fine, coarse = (np.abs(np.diff(np.array(steps)[::by], axis=0)).max() for by in (1, 8))
+    assert fine < coarse / 2
+    page.wait_for_timeout(400)
+    assert "map=umap" in page.url
+    again = watch(page.url)
+    assert again.evaluate("reparam.state.basis") == "umap"
+    assert torch.allclose(latent(again), latent(page), rtol=1e-4)
 
 
 @pytest.mark.parametrize("hash_", [
@@ -428,6 +467,9 @@ def test_a_conditional_model_of_convolutions_decodes_given_what_is_chosen(
 def test_counts_are_lines_and_decode_as_in_torch(counts: Path, counts_page: str, watch) -> None:
     page = watch(counts_page)
     drag(page, ".slider input >> nth=0", 0.7)
+    page.get_by_label("Colour").select_option("column 5")
+    page.wait_for_timeout(150)
+    assert "element 6" in page.inner_text(".legend >> nth=0")
     expected = decoded(counts, latent(page))
     assert ((shown(page) - expected).abs() / (1 + expected.abs())).max() <= CLOSE
 

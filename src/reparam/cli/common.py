@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
 import torch
 
 from reparam.cli.options import RowsOptions
-from reparam.data import Dataset, Schema, read
+from reparam.data import Dataset, Schema, open_source, read, too_large
 from reparam.data.frame_files import read_frame
 from reparam.errors import InputError, RunFolderError
 from reparam.run import Run, open_run
@@ -27,7 +28,9 @@ def prepare(threads: int | None = None) -> None:
 
 def say(text: str) -> None:
     """A line for the person, on standard error, so that standard output holds results alone."""
-    if sys.stderr is not None:  # it may be closed; print would then turn to standard output
+    if (
+        sys.stderr is not None and os.environ.get("RANK", "0") == "0"
+    ):  # one of the processes speaks; it may be closed; print would then turn to standard output
         print(text, file=sys.stderr, flush=True)
 
 
@@ -40,8 +43,12 @@ def opened(folder: str) -> tuple[Run, Schema]:
 
 
 def opened_with_data(options: RowsOptions) -> tuple[Run, Schema, Dataset]:
-    """A run with its schema, and the data of a file in its units."""
+    """A run with its schema, and the data of a file in its units; rows of a file that is too large stay in it."""
     run, schema = opened(options.run)
+    if schema.table is None and not schema.contexts and (why := too_large(options.data)):
+        say(why)
+        source = open_source(options.data, without=[options.labels] if options.labels else ())
+        return run, schema, schema.dataset(source, options.binarize)
     return run, schema, dataset(schema, options.data, options.labels, options.binarize)
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from reparam.cli.common import check_seed, dataset, opened, prepare, say
+from reparam.cli.extras import function, with_factors
 from reparam.cli.options import DoctorOptions, TrainOptions
 from reparam.cli.train import build
 from reparam.data import Dataset, Schema
@@ -31,12 +32,14 @@ def doctor(options: DoctorOptions) -> int:
     run, schema = opened(options.run)
     plan = _plan(options, run) if betas else None
     page = _page(options)
+    features = None if options.features is None else function(options.features)
     held, train = _data(options, run, schema)
     table = run.config.get("train") or {}
     with Progress(9, "checks") as bar:
         found = diagnose(
             run.vae, held, train=train, history=run.history, objective=table.get("objective"),
             epochs=table.get("epochs"), table=schema.table, rows=options.rows, gap_rows=options.gap_rows, seed=seed,
+            factors=None if options.factors is None else held.labels, features=features,
             progress=lambda done, _: bar.update(done),
         )  # fmt: skip
     curve = None
@@ -78,12 +81,13 @@ def _page(options: DoctorOptions) -> Path:
 def _data(options: DoctorOptions, run: Run, schema: Schema) -> tuple[Dataset, Dataset | None]:
     """(data to examine, training data or None): those of DATA, or the rows that training held out."""
     made = (run.config.get("options") or {}) if isinstance(run.config.get("options"), dict) else {}
-    known = _training_data(made, schema)
     own = "data" in made and options.data is not None and _same(options.data, str(made["data"]))
+    known = _training_data(made, schema, options.factors if options.data is None or own else None)
     if own:
         say("these are the data that the run was trained on: the rows that it held out are examined")
     if options.data is not None and not own:
-        return dataset(schema, options.data, options.labels, options.binarize), known and known[0]
+        data = dataset(schema, options.data, options.labels, options.binarize)
+        return with_factors(data, options.factors, options.data), known and known[0]
     if known is None:
         raise InputError(f"the training data of {options.run} cannot be read again: give DATA")
     train, held = known
@@ -97,7 +101,7 @@ def _same(one: str, other: str) -> bool:
     return one == other or Path(one).resolve() == Path(other)
 
 
-def _training_data(made: dict[str, Any], schema: Schema) -> tuple[Dataset, Dataset | None] | None:
+def _training_data(made: dict[str, Any], schema: Schema, factors: str | None) -> tuple[Dataset, Dataset | None] | None:
     """(rows trained on, rows held out), as the run's own options choose them; None where the data are not there."""
     if "data" not in made or (schema.table is not None and is_large(str(made["data"]))):
         return None  # of a table larger than memory no one can tell again which rows were held out
@@ -105,6 +109,7 @@ def _training_data(made: dict[str, Any], schema: Schema) -> tuple[Dataset, Datas
         data = dataset(schema, str(made["data"]), made.get("labels"), made.get("binarize"))
     except (InputError, OSError):
         return None
+    data = with_factors(data, factors, str(made["data"]))
     share = made.get("validation") or None
     if schema.table is not None:
         data = with_values(data)

@@ -19,6 +19,7 @@ from reparam.data.streams import look as stream_look
 from reparam.data.table import TableSchema, with_values
 from reparam.errors import InputError, nearest
 from reparam.explorer import View, file_page, look
+from reparam.explorer.projection import umap_learn
 from reparam.explorer.server import server
 from reparam.run import Run, atomic_write
 from reparam.web import address, bind, check_binding
@@ -31,6 +32,8 @@ def explore(options: ExploreOptions) -> int:
     path = None if options.html is None else writable(options.html, (".html", ".htm"))
     if options.rows is not None and options.rows < 2:
         raise InputError(f"--rows must be at least 2, not {options.rows}")
+    if options.umap:
+        umap_learn()  # before the work, which is long
     token = check_binding(options.host, options.token) if path is None else ""
     at = bind(options.host, options.port) if path is None else None  # before the work, as it may be refused
     prepare(options.threads)
@@ -39,7 +42,8 @@ def explore(options: ExploreOptions) -> int:
     data = _data(options, run, schema)
     view = look(
         run, schema, data, rows=options.rows or (_SERVED if path is None else _IN_FILE),
-        name=Path(options.run).resolve().name, seed=seed, doctor=not options.no_doctor, say=say,
+        name=Path(options.run).resolve().name, seed=seed, doctor=not options.no_doctor,
+        umap=options.umap, say=say,
     )  # fmt: skip
     if path is None:
         assert at is not None

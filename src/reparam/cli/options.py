@@ -18,7 +18,7 @@ def required(text: str, **more: Any) -> Any:
     return field(metadata={"help": text, **more})
 
 
-_DATA = ".npy .npz .csv .tsv .parquet .h5ad, an idx file (.gz too), a folder of images, or: digits"
+_DATA = ".npy .npz .csv .tsv .parquet .h5ad, an idx file (.gz too), a folder of images, .tar shards, or: digits"
 _RUN = "the folder of a trained model"
 _LIKELIHOOD = (  # data.schema.LIKELIHOODS, which would import numpy and torch for a line of help
     "auto (reads the data and says why), bernoulli, continuous_bernoulli, discretized_logistic, "
@@ -28,6 +28,7 @@ _LIKELIHOOD = (  # data.schema.LIKELIHOODS, which would import numpy and torch f
 _GIVEN = (
     "the contexts of a conditional model: batch=a,dose=0.5; of a table, conditions: sex=F,age=30..40,city=Lyon|Bonn"
 )
+_LABELS = "a column to leave out as label, or a file of one label for each row"
 _SEED = "decides all randomness: 0 to 2**32 - 1"
 _OUT = "where to: .npy .npz .csv .parquet"
 _OUT_PICTURE = _OUT + ", or .png for a grid of images"
@@ -62,6 +63,14 @@ class TrainOptions:
         None, "grey values to 0 and 1: dynamic (a fresh draw at each visit) or threshold", group="data"
     )
     pixel_max: float | None = option(None, "the value of white, where grey values are whole numbers", group="data")
+
+    stream: bool = option(
+        False,
+        "leave rows in their file and read them when they are needed: .npy, idx, .parquet, .tar, folders of images or "
+        "of .tar; so of itself where a file is larger than 0.3 of memory",
+        group="data",
+    )
+    buffer: float = option(256.0, "megabytes of rows that --stream mixes with each other; it holds two", group="data")
 
     table: bool = option(
         False, "train on a table as it is, each column of its kind; always so where it has text or holes", group="data"
@@ -157,6 +166,7 @@ class TrainOptions:
     threads: int | None = option(
         None, "threads of torch; unless given all cores, or one if the model is small", group="training"
     )
+    device: str = option("auto", "cpu, cuda, or auto: CUDA where it is there", group="training")
     retries: int = option(
         0, "how often to go back and on at half the learning rate after a step that is not finite", group="training"
     )
@@ -181,7 +191,7 @@ class RowsOptions(_Drawn):
 
     data: str = required(_DATA, positional=True)
     binarize: str | None = option(None, "dynamic or threshold; as in training unless given")
-    labels: str | None = option(None, "a column to leave out as label")
+    labels: str | None = option(None, _LABELS)
 
 
 @dataclass(kw_only=True)
@@ -298,9 +308,16 @@ class DoctorOptions:
     sweep: str | None = option(None, "beta: train the run's configuration briefly at several betas, for the curve")
     betas: str = option("0.1,0.3,1,3,10", "the values of a sweep over beta")
     sweep_epochs: int = option(10, "epochs of each training of a sweep")
+    factors: str | None = option(
+        None, "known causes of the data, for scores of disentanglement: a file with a row for each, or: labels"
+    )
+    features: str | None = option(
+        None,
+        "where samples are compared, a function from a tensor of data to one of features: module:name or file.py:name",
+    )
     out: str | None = option(None, "the report with pictures, an .html file; doctor.html in the run unless given")
     binarize: str | None = option(None, "dynamic or threshold; as in training unless given")
-    labels: str | None = option(None, "a column to leave out as label")
+    labels: str | None = option(None, _LABELS)
     seed: int = option(0, _SEED)
     json: bool = option(False, "print one JSON object")
     threads: int | None = option(None, "threads of torch; all cores unless given")
@@ -317,6 +334,7 @@ class ExploreOptions(_Run):
     )
     binarize: str | None = option(None, "dynamic or threshold; as in training unless given")
     labels: str | None = option(None, "a column or a file of labels, as in training unless given")
+    umap: bool = option(False, "a UMAP of the codes too, among the axes of the map; needs umap-learn")
     no_doctor: bool = option(False, "leave the doctor's examination out, which takes the most time")
     host: str = option("127.0.0.1", "the address to serve at; beyond this machine it needs --token")
     port: int = option(0, "the port to serve at; any that is free unless given")

@@ -17,7 +17,7 @@ from reparam.cli import tables
 from reparam.cli.common import check_seed, prepare, say
 from reparam.cli.evaluate import measure
 from reparam.cli.options import ResumeOptions, TrainOptions
-from reparam.data import Dataset, Schema, Source, infer, read
+from reparam.data import Dataset, Schema, Source, infer, open_source, read, too_large
 from reparam.data.counts import TOTAL, Counting
 from reparam.data.readers import ENDING as CELLS
 from reparam.data.table import with_values
@@ -25,7 +25,7 @@ from reparam.errors import InputError, RunFolderError, nearest
 from reparam.recipes import Recipe
 from reparam.report import write_report
 from reparam.run import CONFIG, FolderLock, read_config
-from reparam.train import History, checkpoint, fit, threads_for
+from reparam.train import Crew, History, checkpoint, device_of, fit, restarted, start, threads_for
 from reparam.train.checks import split
 from reparam.vae import VAE
 
@@ -44,7 +44,13 @@ def train(options: TrainOptions) -> int:
     """``reparam train``."""
     prepare(options.threads)
     folder = Path(options.out)
-    _refuse_folder(folder, options.overwrite)
+    crew = start(device_of(options.device))
+    if restarted() and (folder / CONFIG).exists():  # torchrun has started all processes anew after one was lost
+        say("a process was lost: all go on from the last checkpoint")
+        return resume(ResumeOptions(run=options.out))
+    if crew.first:
+        _refuse_folder(folder, options.overwrite)
+    options = _streamed(options)
     source = _array(options)
     if source is None:
         return _train_table(options, folder)
@@ -64,6 +70,7 @@ def resume(options: ResumeOptions) -> int:
     """``reparam resume``."""
     prepare()
     config = read_config(options.run)
+    start(device_of(config.get("options", {}).get("device", "cpu")))
     if "options" not in config:
         raise RunFolderError(
             f"{options.run} was not made by reparam train: resume it from Python with fit(resume=True)"
@@ -102,6 +109,8 @@ def _array(options: TrainOptions) -> Source | None:
 
 def _train_table(options: TrainOptions, folder: Path, resume: bool = False) -> int:
     """Train on a mixed table."""
+    if not Crew.here().alone or options.device not in ("auto", "cpu"):
+        raise InputError("mixed tables are trained in one process, on the CPU: leave torchrun and --device out")
     plan, table, frame = tables.resumed(options, folder) if resume else tables.plan_of(options)
     data = table.dataset(frame)
 
@@ -113,6 +122,28 @@ def _train_table(options: TrainOptions, folder: Path, resume: bool = False) -> i
 
     model = tables.fitted(plan, table, data, folder, resume, accept)
     return _finish(plan, model.vae_, with_values(data), model.history_, Schema.of_table(table), folder)
+
+
+def _streamed(options: TrainOptions) -> TrainOptions:
+    """With ``--stream`` where a file is too large to be read, which is said."""
+    if options.stream or options.table or options.schema is not None or context_names(options):
+        return options
+    why = too_large(options.data)
+    if why is None:
+        return options
+    say(why)
+    return replace(options, stream=True)
+
+
+def _stored(options: TrainOptions) -> Source:
+    """The rows left in their file.
+
+    Raises:
+        InputError: as ``rp.open`` does; for contexts, which are read as a whole.
+    """
+    if context_names(options):
+        raise InputError("contexts are read as a whole: leave --stream out, or --context and --batch")
+    return open_source(options.data, options.buffer, [options.labels] if options.labels else ())
 
 
 def _source(options: TrainOptions) -> Source:
@@ -127,6 +158,8 @@ def _source(options: TrainOptions) -> Source:
             f"--{given.replace('_', '-')} is of counts in an {CELLS} file, and DATA is none: for other data give "
             "--context NAME"
         )
+    if options.stream and not options.data.lower().endswith(CELLS):
+        return _stored(options)
     counting = Counting(options.layer, options.size_factor or TOTAL)
     names = context_names(options)
     return read(options.data, options.labels, names, names if options.recipe in recipes.LABELLED else (), counting)
@@ -287,6 +320,7 @@ def _train(
 ) -> int:
     data = schema.dataset(source)
     vae, objective = build(plan, data, schema.exposed)
+    vae.to(device_of(plan.device))
     plan = replace(plan, threads=plan.threads or threads_for(vae, plan.batch_size))
     torch.set_num_threads(plan.threads or 1)
     share = plan.validation or None
@@ -297,16 +331,18 @@ def _train(
         out=folder, resume=resume, schema=schema, config={"options": asdict(plan)}, progress=True, on_start=on_start,
         retries=plan.retries, checkpoint_seconds=plan.checkpoint_seconds,
     )  # fmt: skip
-    return _finish(plan, vae, data, history, schema, folder)
+    return _finish(plan, vae.cpu(), data, history, schema, folder)
 
 
 def _finish(plan: TrainOptions, vae: VAE, data: Dataset, history: History, schema: Schema, folder: Path) -> int:
-    """The report of a run that came to its end; the exit status."""
+    """The report of a run that came to its end, by the first process; the exit status."""
+    if not Crew.here().first:
+        return 130 if history.stopped == "interrupted" else 0
     if history.stopped == "interrupted":
         say(f"interrupted; {folder} holds the best weights so far; go on with: reparam resume {folder}")
         return 130
     held = split(data, plan.validation or None, plan.seed)[1] or data
-    evaluation = measure(vae, held[:_REPORT_ROWS], schema, _REPORT_K, "auto", plan.seed)
+    evaluation = measure(vae, held.near(slice(_REPORT_ROWS)), schema, _REPORT_K, "auto", plan.seed)
     finish(folder, vae, held, history, schema, {**evaluation, "data": _held_words(plan, len(held))})
     say(f"next: reparam evaluate {folder} TEST_DATA")
     return 0

@@ -13,7 +13,10 @@ import torch
 from torch import Tensor
 
 from reparam import seeding
+from reparam.data.order import BlockOrder
+from reparam.data.rows import Rows, extremes
 from reparam.data.sparse import SparseRows
+from reparam.data.stored import StoredRows
 from reparam.errors import InputError, nearest
 
 BINARIZE = ("dynamic", "threshold")
@@ -34,6 +37,8 @@ class Dataset:
     visit in training and decided by row and seed in evaluation; "threshold" at 1/2.
 
     A matrix of scipy, or :class:`reparam.data.sparse.SparseRows`, stays sparse: rows become dense batch by batch.
+    :class:`reparam.data.stored.StoredRows`, which :func:`reparam.open` gives, stay in their file until they are needed;
+    they have neither contexts nor weights.
 
     With ``missing`` elements may be NaN, for likelihoods that leave them out (``likelihoods.Observed``).
 
@@ -47,7 +52,7 @@ class Dataset:
 
     def __init__(
         self,
-        x: Tensor | np.ndarray | SparseRows | Sequence[Any],
+        x: Tensor | np.ndarray | Rows | Sequence[Any],
         *,
         contexts: Sequence[Tensor] = (),
         pixel_max: float | None = None,
@@ -59,15 +64,14 @@ class Dataset:
     ) -> None:
         self.weights = None if weights is None else torch.as_tensor(weights, dtype=torch.float64)
         self.missing = missing
-        self.x: Any = _as_tensor(x)  # a Tensor, or SparseRows, which give one for the rows that are asked for
+        self.x: Any = _as_tensor(x)  # a Tensor, or Rows, which give one for the rows that are asked for
         self.contexts = tuple(torch.as_tensor(c) for c in contexts)
         self.columns = list(columns) if columns else None
         self.labels = None if labels is None else _index(labels)
         if binarize is not None and binarize not in BINARIZE:
             raise InputError(f"unknown binarize {binarize!r}: {nearest(str(binarize), BINARIZE)}")
         self.binarize = binarize
-        dark = isinstance(self.x, Tensor) and self.x.dtype == torch.uint8 and self.x.numel() and int(self.x.max()) == 1
-        if pixel_max is None and dark:
+        if pixel_max is None and self.x.dtype == torch.uint8 and self.x.numel() and int(extremes(self.x)[1]) == 1:
             raise InputError(
                 "uint8 data are taken for pixels of 0..255, and these hold 0 and 1 alone: give Dataset(x, pixel_max=1) "
                 "or x.astype(bool), if they are binary; pixel_max=255 if they are dark pixels"
@@ -90,9 +94,15 @@ class Dataset:
         """
         if isinstance(rows, tuple) or (np.ndim(rows) == 0 and not isinstance(rows, slice)):
             raise TypeError("choose rows by a slice, indices or a mask; one row is data[i : i + 1]")
+        return self._chosen(self.x.take(rows) if isinstance(self.x, Rows) else self.x[rows], rows)
+
+    def near(self, rows: Any) -> Dataset:
+        """The rows chosen by a slice or indices, read from their file if they are in one."""
+        return self._chosen(self.x.near(rows) if isinstance(self.x, Rows) else self.x[rows], rows)
+
+    def _chosen(self, x: Tensor | Rows, rows: Any) -> Dataset:
         chosen = object.__new__(Dataset)
-        chosen.__dict__ = dict(self.__dict__)
-        chosen.x = self.x.take(rows) if isinstance(self.x, SparseRows) else self.x[rows]
+        chosen.__dict__ = {**self.__dict__, "x": x}
         chosen.contexts = tuple(c[rows] for c in self.contexts)
         chosen.weights = None if self.weights is None else self.weights[rows]
         chosen.labels = None if self.labels is None else self.labels[rows if isinstance(rows, slice) else _index(rows)]
@@ -103,12 +113,32 @@ class Dataset:
         """The shape of one datum."""
         return tuple(self.x.shape[1:])
 
-    def order(self, generator: torch.Generator) -> Tensor:
-        """The rows of one pass over the data, (N,): each once, in random order.
+    @property
+    def stored(self) -> bool:
+        """Whether the rows are read from a file when they are needed."""
+        return isinstance(self.x, StoredRows)
+
+    def apart(self, count: int, seed: int) -> tuple[Dataset, Dataset]:
+        """The rows without ``count`` of them, and these, chosen by the seed; both in the order in which they came."""
+        if isinstance(self.x, StoredRows):
+            kept, held = (self._chosen(x, slice(None)) for x in self.x.apart(count, seed))
+            return kept, held
+        order = torch.randperm(len(self), generator=torch.Generator().manual_seed(seed))
+        apart = torch.zeros(len(self), dtype=torch.bool)
+        apart[order[:count]] = True
+        del order
+        return self[~apart], self[apart]
+
+    def order(self, generator: torch.Generator) -> Tensor | BlockOrder:
+        """The rows of one pass over the data, (N,): each once, in random order; its slices are tensors of numbers.
+
+        Rows that stay in their file come in blocks and are mixed within a buffer: see ``data.stored.StoredRows``.
 
         With weights, N rows are drawn systematically: each as often as N w / Σ w, rounded up or down so that this is
         its mean. Rows of one weight then stand as they do without weights, and one of weight 0 not at all.
         """
+        if isinstance(self.x, StoredRows):
+            return self.x.order(generator)
         n = len(self)
         shuffled = torch.randperm(n, generator=generator)
         if self.weights is None:
@@ -122,19 +152,15 @@ class Dataset:
         """As many rows, each as often as its weight says; the data themselves where they have none."""
         if self.weights is None:
             return self
-        chosen = self[self.order(torch.Generator().manual_seed(seed))]
+        chosen = self[self.order(torch.Generator().manual_seed(seed))[:]]
         chosen.weights = None
         return chosen
 
     def dense(self) -> Dataset:
         """These data with all rows dense: for few of them."""
-        if not isinstance(self.x, SparseRows):
-            return self
-        chosen = self[:]
-        chosen.x = self.x[:]
-        return chosen
+        return self._chosen(self.x[:], slice(None)) if isinstance(self.x, Rows) else self
 
-    def grey(self, x: Tensor | SparseRows, like: Tensor) -> Tensor:
+    def grey(self, x: Tensor | Rows, like: Tensor) -> Tensor:
         """Rows of ``self.x`` as floating-point numbers, before any binarisation."""
         x = x.to(device=like.device, dtype=like.dtype)
         return x if self.pixel_max is None or self.pixel_max == 1 else x / self.pixel_max
@@ -166,7 +192,7 @@ class Dataset:
         level = (noise.to(torch.float32) + (2**15 + 0.5)) * ((self.pixel_max or 1.0) / 2**16)
         return (level < x).to(like.dtype)
 
-    def fixed(self, x: Tensor | SparseRows, like: Tensor, seed: int) -> Tensor:
+    def fixed(self, x: Tensor | Rows, like: Tensor, seed: int) -> Tensor:
         """Rows of ``self.x`` as an evaluation reads them: the same for equal row and seed."""
         x = self.grey(x, like)
         if self.binarize != "dynamic":
@@ -183,11 +209,10 @@ class Dataset:
         digest = blake2b(
             f"{self.x.dtype} {tuple(self.x.shape)} {self.pixel_max} {self.binarize}".encode(), digest_size=8
         )
-        tensors = self.contexts if isinstance(self.x, SparseRows) else (self.x, *self.contexts)
-        if isinstance(self.x, SparseRows):
-            for start, *arrays in self.x.entries():
-                for array in (np.array(start), *arrays):
-                    digest.update(np.ascontiguousarray(array).data)
+        tensors = self.contexts if isinstance(self.x, Rows) else (self.x, *self.contexts)
+        if isinstance(self.x, Rows):
+            for array in self.x.contents():
+                digest.update(np.ascontiguousarray(array).data)
         for tensor in tensors if self.weights is None else (*tensors, self.weights):
             for part in tensor.split(max(1, _CHUNK // max(1, tensor[0].numel()))):
                 digest.update(np.ascontiguousarray(part.cpu().numpy()).data)
@@ -218,6 +243,8 @@ class Dataset:
 
     def _check_companions(self, n: int) -> None:
         """Contexts and labels: one for each row, and contexts finite."""
+        if self.stored and (self.contexts or self.weights is not None or self.labels is not None):
+            raise InputError("rows that stay in their file have no contexts, weights or labels: read them into memory")
         named = [(f"context {i}", c.shape) for i, c in enumerate(self.contexts)]
         if self.labels is not None:
             named.append(("labels", torch.Size(self.labels.shape)))
@@ -245,8 +272,12 @@ class Dataset:
     def _check_rows(self, x: Tensor, start: int, top: float | None) -> None:
         if x.is_floating_point() and not bool((finite := self._known(x)).all()):
             row, *element = (int(i) for i in (~finite).nonzero()[0])
-            value = "a missing value (NaN)" if bool(x[(row, *element)].isnan()) else "infinite"
-            raise InputError(f"{self.place(start + row, element)} is {value}: remove such rows or fill them in first")
+            hole = bool(x[(row, *element)].isnan())
+            value = "a missing value (NaN)" if hole else "infinite"
+            raise InputError(
+                f"{self.place(start + row, element)} is {value}: remove such rows or fill them in first"
+                + (", or train a model that integrates them out: TabularVAE, or likelihoods.Observed" if hole else "")
+            )
         if top is not None and not bool((inside := (x >= 0) & (x <= top)).all()):
             row, *element = (int(i) for i in (~inside).nonzero()[0])
             raise InputError(
@@ -255,9 +286,9 @@ class Dataset:
             )
 
 
-def _as_tensor(x: Tensor | np.ndarray | SparseRows | Sequence[Any]) -> Tensor | SparseRows:
-    if isinstance(x, SparseRows) or hasattr(x, "tocsr"):
-        return x if isinstance(x, SparseRows) else SparseRows.of(x)
+def _as_tensor(x: Tensor | np.ndarray | Rows | Sequence[Any]) -> Tensor | Rows:
+    if isinstance(x, Rows) or hasattr(x, "tocsr"):
+        return x if isinstance(x, Rows) else SparseRows.of(x)
     tensor = x.detach() if isinstance(x, Tensor) else _from_numpy(_as_array(x))
     if tensor.is_complex() or tensor.layout != torch.strided:
         raise TypeError("data must be real numbers in a dense tensor; this one is complex or sparse")
@@ -301,13 +332,16 @@ def _index(rows: Any) -> np.ndarray:
     return rows.detach().cpu().numpy() if isinstance(rows, Tensor) else np.asarray(rows)
 
 
-def as_dataset(x: Any, contexts: Sequence[Tensor] = ()) -> Dataset:
-    """A Dataset, from one or from an array or tensor (N, *event); uint8 are pixels, 0..255."""
+def as_dataset(x: Any, contexts: Sequence[Tensor] = (), missing: bool = False) -> Dataset:
+    """A Dataset, from one or from an array or tensor (N, *event); uint8 are pixels, 0..255.
+
+    With ``missing`` NaN in an array is a missing value; a Dataset says so itself.
+    """
     if isinstance(x, Dataset):
         if contexts:
             raise InputError("give contexts to the Dataset itself")
         return x
-    readable = isinstance(x, Tensor | SparseRows | list | tuple) or hasattr(x, "__array__") or hasattr(x, "tocsr")
+    readable = isinstance(x, Tensor | Rows | list | tuple) or hasattr(x, "__array__") or hasattr(x, "tocsr")
     if not readable:
         raise TypeError(f"data are an array, a tensor or a reparam.Dataset, not {type(x).__name__}")
-    return Dataset(x, contexts=contexts)
+    return Dataset(x, contexts=contexts, missing=missing)

@@ -13,6 +13,7 @@ import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -41,7 +42,7 @@ def load_npy(path: Path) -> np.ndarray:
     Raises:
         InputError: for a file that is truncated, of another format, or holds objects.
     """
-    with _numpy_errors(path, path.name), open_bytes(path) as file:
+    with numpy_errors(path, path.name), open_bytes(path) as file:
         array = np.load(file, allow_pickle=False)
         if isinstance(array, np.ndarray):
             if file.read(1):
@@ -58,19 +59,19 @@ def load_npz(path: Path, choose: Callable[[Sequence[str]], Sequence[str]]) -> di
         InputError: for a file that is truncated, of another format, or where a chosen array holds objects.
     """
     arrays: dict[str, np.ndarray] = {}
-    with _numpy_errors(path, path.name), open_bytes(path) as file:
+    with numpy_errors(path, path.name), open_bytes(path) as file:
         archive = np.load(file, allow_pickle=False)
         if isinstance(archive, np.ndarray):
             raise InputError(f"{path.name} is one array: name it .npy")
         with archive:
             for key in choose(archive.files):
-                with _numpy_errors(path, f"the array {key!r} of {path.name}"):
+                with numpy_errors(path, f"the array {key!r} of {path.name}"):
                     arrays[key] = np.asarray(archive[key])
     return arrays
 
 
 @contextmanager
-def _numpy_errors(path: Path, what: str) -> Iterator[None]:
+def numpy_errors(path: Path, what: str) -> Iterator[None]:
     """Whatever reading numpy's formats raises, as one InputError."""
     try:
         yield
@@ -97,6 +98,30 @@ def looks_like_idx(path: Path) -> bool:
         return False
 
 
+def idx_dtype(name: str, head: bytes) -> np.dtype[Any]:
+    """The dtype of an idx file with these first four bytes, the last of which is the number of its dimensions.
+
+    Raises:
+        InputError: for bytes that no idx file starts with.
+    """
+    if not _idx_head(head):
+        raise InputError(
+            f"{name} is no idx file: one starts with two zero bytes, a type, and the number of its dimensions"
+        )
+    return np.dtype(_IDX_TYPES[head[2]])
+
+
+def check_length(name: str, expected: int, found: int) -> None:
+    """Refuse an idx file whose data have another number of bytes than its head says.
+
+    Raises:
+        InputError: with both numbers.
+    """
+    if found != expected:
+        state = "truncated" if found < expected else "longer than its head says"
+        raise InputError(f"{name} is {state}: {expected} bytes of data expected, {found} found; get the file again")
+
+
 def _idx_head(head: bytes) -> bool:
     return len(head) == 4 and head[:2] == b"\0\0" and head[2] in _IDX_TYPES and 1 <= head[3] <= _IDX_DIMENSIONS
 
@@ -112,19 +137,10 @@ def load_idx(path: Path) -> np.ndarray:
             content = file.read()
     except (OSError, EOFError, zlib.error) as error:
         raise InputError(f"{path.name} is truncated or damaged ({error}): get the file again") from error
-    if not _idx_head(content[:4]):
-        raise InputError(
-            f"{path.name} is no idx file: one starts with two zero bytes, a type, and the number of its dimensions"
-        )
-    dims, dtype = content[3], np.dtype(_IDX_TYPES[content[2]])
+    dtype, dims = idx_dtype(path.name, content[:4]), content[3]
     start = 4 + 4 * dims
     if len(content) < start:
         raise InputError(f"{path.name} is truncated inside its head: get the file again")
     shape = struct.unpack(f">{dims}I", content[4:start])
-    expected, found = math.prod(shape) * dtype.itemsize, len(content) - start
-    if found != expected:
-        state = "truncated" if found < expected else "longer than its head says"
-        raise InputError(
-            f"{path.name} is {state}: {expected} bytes of data expected, {found} found; get the file again"
-        )
+    check_length(path.name, math.prod(shape) * dtype.itemsize, len(content) - start)
     return np.frombuffer(content, dtype, offset=start).reshape(shape).astype(dtype.newbyteorder("="))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 from dataclasses import asdict, dataclass, replace
@@ -16,11 +17,14 @@ from reparam.data.context import Context, fault, given, joined
 from reparam.data.counts import Counting
 from reparam.data.dataset import BINARIZE, Dataset
 from reparam.data.readers import Source
+from reparam.data.rows import Rows, extremes, numpy_dtype, spread_over
 from reparam.data.sparse import SparseRows
+from reparam.data.stored import StoredRows
 from reparam.data.table import TableSchema
 from reparam.errors import InputError, RunFolderError, nearest
 
 FORMAT = 1
+_LOOKED_AT = 100_000  # rows of a file that decide whether its whole numbers are counts
 
 
 @dataclass(frozen=True)
@@ -70,13 +74,13 @@ class Schema:
             )
         if self.counting is not None:
             return self._cells(source, x)
-        white = self.pixel_max
-        if white is not None and white > 1 and x.dtype.kind == "f" and self.integers and x.size and x.max() <= 1:
+        white, kind = self.pixel_max, numpy_dtype(x).kind
+        if white is not None and white > 1 and kind == "f" and self.integers and x.size and extremes(x)[1] <= 1:
             raise InputError(
                 f"{source.name} seems to be scaled to 0..1, and the training data were 0..{white:g}: "
                 "give values in the units of the training data"
             )
-        if white is None and x.dtype == np.uint8:  # alone, a Dataset would take them for pixels
+        if white is None and numpy_dtype(x) == np.uint8:  # alone, a Dataset would take them for pixels
             x = x.astype(np.int64)
         given = [torch.from_numpy(joined(self.contexts, source.contexts, source.name, len(x)))] if self.contexts else ()
         return Dataset(
@@ -109,7 +113,7 @@ class Schema:
             return sizes
         return (torch.from_numpy(given(self.contexts, text)).expand(n, -1), *sizes)
 
-    def _columns_of(self, source: Source) -> np.ndarray | SparseRows:
+    def _columns_of(self, source: Source) -> np.ndarray | Rows:
         """The columns of a table by their names, in the order of the training data, whatever else it holds."""
         if not self.columns or not source.columns or source.columns == self.columns:
             return source.x
@@ -118,7 +122,7 @@ class Schema:
             hint = nearest(missing[0], source.columns)
             raise InputError(f"{source.name} has no column {missing[0]!r}, which the training data had: {hint}")
         at = [source.columns.index(name) for name in self.columns]
-        return source.x.select(np.array(at)) if isinstance(source.x, SparseRows) else source.x[:, at]
+        return source.x.select(np.array(at)) if isinstance(source.x, SparseRows | StoredRows) else source.x[:, at]
 
     def restore(self, x: Tensor) -> np.ndarray:
         """What a model gives, in the units and the dtype of the data."""
@@ -232,18 +236,18 @@ def infer(
         raise InputError(f"unknown likelihood {likelihood!r}: {nearest(likelihood, LIKELIHOODS)}")
     if source.counting is not None:
         return _infer_counts(source, likelihood)
-    x, notes = source.x, []
-    if x.dtype.kind not in "biuf":
-        raise InputError(f"{source.name} holds {x.dtype}, not numbers: save it with a numeric dtype")
+    x, dtype, notes = source.x, numpy_dtype(source.x), []
+    if dtype.kind not in "biuf":
+        raise InputError(f"{source.name} holds {dtype}, not numbers: save it with a numeric dtype")
     if x.ndim < 2 or x.size == 0:
         Dataset(x)  # gives the reason
     white = source.pixel_max if pixel_max is None else pixel_max
     if likelihood in _WHOLE:
         white = None
-    elif white is None and x.dtype.kind in "iu":
+    elif white is None and dtype.kind in "iu":
         white, note = _white(source, likelihood, binarize)
         notes += note
-    low, high = float(x.min()), float(x.max())
+    low, high = (float(v) for v in extremes(x))
     binary = _is_binary(x, white or 1.0)
     grey = white is not None or (low >= 0 and high <= 1 and source.columns is None)
     if likelihood == "auto":
@@ -261,10 +265,10 @@ def infer(
     if binary and binarize:
         binarize = None
         notes.append("the data are binary already: binarize has nothing to do")
-    dtype = x.dtype.name if x.dtype.name in _DTYPES else "float64"  # what is wider than 8 bytes
+    known = dtype.name if dtype.name in _DTYPES else "float64"  # what is wider than 8 bytes
     contexts = [Context.of(name, values, partial) for name, values in source.contexts.items()]
     notes += [c.words for c in contexts]
-    return Schema(tuple(x.shape[1:]), dtype, white, binarize, source.columns, contexts or None), likelihood, notes
+    return Schema(tuple(x.shape[1:]), known, white, binarize, source.columns, contexts or None), likelihood, notes
 
 
 def _infer_counts(source: Source, likelihood: str) -> tuple[Schema, str, list[str]]:
@@ -287,30 +291,31 @@ def _infer_counts(source: Source, likelihood: str) -> tuple[Schema, str, list[st
     )
 
 
-def _is_binary(x: np.ndarray, white: float) -> bool:
-    sample = x[: max(1, (1 << 20) // max(1, x[0].size))]
-    return bool(((sample == 0) | (sample == white)).all()) and bool(((x == 0) | (x == white)).all())
+def _is_binary(x: np.ndarray | Rows, white: float) -> bool:
+    sample = x[: max(1, (1 << 20) // max(1, math.prod(x.shape[1:])))]
+    parts = x.split() if isinstance(x, Rows) else (x,)
+    return all(bool(((part == 0) | (part == white)).all()) for part in itertools.chain((sample,), parts))
 
 
-def _is_counts(x: np.ndarray) -> bool:
+def _is_counts(x: np.ndarray | Rows) -> bool:
     """Whether a table of whole numbers starts at 0 and, in most columns, varies more than a Poisson would.
 
     Years, codes and grades do not; of a negative binomial it is true for every mixture of means.
     """
-    if x.dtype.kind not in "iu" or x.ndim != 2 or x.min() != 0:
+    if numpy_dtype(x).kind not in "iu" or x.ndim != 2 or extremes(x)[0] != 0:
         return False
-    y = x.astype(np.float64)
+    y = spread_over(x, _LOOKED_AT).astype(np.float64)
     return bool(np.mean(y.var(0) > y.mean(0)) > 0.5)
 
 
 def _white(source: Source, likelihood: str, binarize: str | None) -> tuple[float | None, list[str]]:
     """The value of white for whole numbers, where pixels are expected, and a sentence where it was guessed."""
-    x = source.x
-    low, high = int(x.min()), int(x.max())
+    x, dtype = source.x, numpy_dtype(source.x)
+    low, high = (int(v) for v in extremes(x))
     if low >= 0 and high <= 1:
         return 1.0, []
-    expected = source.is_image or x.dtype == np.uint8 or binarize or likelihood in _PIXELS
-    if not expected or (likelihood == "gaussian" and not source.is_image and x.dtype != np.uint8):
+    expected = source.is_image or dtype == np.uint8 or binarize or likelihood in _PIXELS
+    if not expected or (likelihood == "gaussian" and not source.is_image and dtype != np.uint8):
         return None, []
     if low < 0 or high > 255:
         value = low if low < 0 else high
@@ -319,7 +324,7 @@ def _white(source: Source, likelihood: str, binarize: str | None) -> tuple[float
             "give pixel_max, the value of white, or choose the likelihood gaussian"
         )
     if high < 128:
-        if x.dtype != np.uint8:
+        if dtype != np.uint8:
             raise InputError(
                 f"the largest value of {source.name} is {high}: give pixel_max, the value of white (255 for 8-bit "
                 "pixels)"

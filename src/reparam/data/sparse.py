@@ -11,14 +11,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from reparam.data.rows import Rows
 from reparam.errors import InputError
 
 PIECE = 1 << 22  # stored entries that are looked at in one go
 _IN_MEMORY = 1 << 28  # bytes of an array beyond which it is kept in a temporary file
-_DENSE = 1 << 24  # elements of dense rows made at once, where a caller leaves the number open
 
 
-class SparseRows:
+class SparseRows(Rows):
     """N rows of D numbers as compressed sparse rows; it stands where the tensor of a :class:`Dataset` would.
 
     ``rows[i:j]``, or indices in place of the slice, gives these rows as a dense tensor (n, D); ``take`` chooses rows
@@ -36,7 +36,6 @@ class SparseRows:
         self.rows = np.arange(len(indptr) - 1) if rows is None else rows
         self.places = places
         self.dtype = torch.float64 if values.dtype == np.float64 else torch.float32
-        self.device = torch.device("cpu")
 
     @staticmethod
     def of(x: Any) -> SparseRows:
@@ -57,35 +56,10 @@ class SparseRows:
             raise InputError(f"counts are a matrix, a row for each cell, not of shape {x.shape}")
         return SparseRows(x.indptr, x.indices, as_floats(x.data), x.shape[1])
 
-    def __len__(self) -> int:
-        return len(self.rows)
-
     @property
     def shape(self) -> torch.Size:
         """(N, D)."""
         return torch.Size((len(self.rows), self.width))
-
-    @property
-    def ndim(self) -> int:
-        """Two."""
-        return 2
-
-    def dim(self) -> int:
-        """Two."""
-        return 2
-
-    @property
-    def size(self) -> int:
-        """Elements, zeros included."""
-        return len(self.rows) * self.width
-
-    def numel(self) -> int:
-        """Elements, zeros included."""
-        return self.size
-
-    def is_floating_point(self) -> bool:
-        """True."""
-        return True
 
     def __getitem__(self, rows: Any) -> Tensor:
         """Dense rows (n, D), or one row (D,) for a single number."""
@@ -105,15 +79,14 @@ class SparseRows:
             places = np.where(self.places >= 0, places[self.places], -1)
         return SparseRows(self.indptr, self.indices, self.values, len(columns), self.rows, places)
 
-    def split(self, rows: int | None = None) -> Iterator[Tensor]:
-        """Dense tensors of so many rows, one after the other."""
-        rows = max(1, _DENSE // max(1, self.width)) if rows is None else rows
-        for start in range(0, len(self), rows):
-            yield self[start : start + rows]
+    def near(self, rows: Any) -> SparseRows:
+        """The rows chosen, still sparse: a batch of them becomes dense when it is cut."""
+        return self.take(rows)
 
-    def to(self, *args: Any, **more: Any) -> Tensor:
-        """All rows as one dense tensor: for few of them."""
-        return self[:].to(*args, **more)
+    def contents(self) -> Iterator[np.ndarray]:
+        """What is stored, and where."""
+        for start, *arrays in self.entries():
+            yield from (np.array(start), *arrays)
 
     def entries(self) -> Iterator[tuple[int, np.ndarray, np.ndarray, np.ndarray]]:
         """(the first row, row after it, column, value) of stored entries, some rows at a time, in the order of rows."""

@@ -21,7 +21,10 @@ from reparam.errors import InputError, nearest, require
 _MISSING = {"", "na", "n/a", "?", "-", "null", "none", "missing"}
 Contexts = Mapping[str, bool]  # names of columns, and whether they may be missing
 NO_CONTEXTS: Contexts = MappingProxyType({})
-_FILL_IN = "remove such rows or fill them in first"
+_FILL_IN = (
+    "remove such rows or fill them in first, or train on the table (reparam train --table): such a model integrates "
+    "missing cells out"
+)
 
 
 class Table(NamedTuple):

@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from reparam.data import Dataset, as_dataset
+from reparam.data import Dataset
 from reparam.distributions import Hierarchical
-from reparam.evaluate.draws import draws, evaluating
+from reparam.evaluate.draws import draws, evaluating, rows_of
 from reparam.evaluate.estimate import Estimate
 from reparam.evaluate.refine import refined
 from reparam.objectives import Objective, require_density, sample_count
@@ -58,7 +58,7 @@ def kl_per_layer(
         InputError: as ``elbo_terms`` does.
     """
 
-    data = as_dataset(x, contexts)
+    data = rows_of(vae, x, contexts)
     if not isinstance(vae.prior(*(t[:1].to(reference(vae).device) for t in data.contexts)), Hierarchical):
         return ()
 
@@ -72,7 +72,7 @@ def _averages(
     vae: VAE, x: Any, k: int, seed: int, contexts: Sequence[Tensor], read: Callable[[Draw], Tensor]
 ) -> Tensor:
     """Means over the k samples of each row of what is read from its draws: (T, N), float64, from (T, B) for each."""
-    data = as_dataset(x, contexts)
+    data = rows_of(vae, x, contexts)
     means: Tensor | None = None  # in one place: see weights.collect
     with evaluating(vae):
         for at, draw in draws(vae, data, sample_count(k), seed, "posterior", listed=True):

@@ -10,8 +10,7 @@ import torch
 from torch import Tensor
 
 from reparam import seeding
-from reparam.data import as_dataset
-from reparam.evaluate.draws import batches, evaluating, rows_per_call, sample_rows
+from reparam.evaluate.draws import batches, evaluating, rows_of, rows_per_call, sample_rows
 from reparam.shapes import Float
 from reparam.vae import VAE, reference
 
@@ -20,7 +19,7 @@ def encode(
     vae: VAE, x: Any, seed: int = 0, *, contexts: Sequence[Tensor] = (), sample: bool = False
 ) -> Float[Tensor, "n d"]:
     """The mean of q(z|x) for each row, or one sample of it, which row and seed decide: (N, D)."""
-    data = as_dataset(x, contexts)
+    data = rows_of(vae, x, contexts)
     codes = []
     with evaluating(vae):
         for at, rows, c in batches(data, reference(vae), rows_per_call(vae, data), seed):

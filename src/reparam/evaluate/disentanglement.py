@@ -44,7 +44,7 @@ def disentanglement(
         InputError: for factors that are not (N, F) whole numbers, or that do not vary.
         MissingExtraError: if ``dci`` is asked for and scikit-learn is not installed.
     """
-    z, y = codes.detach().double().cpu(), _levels(factors, len(codes))
+    z, y = codes.detach().double().cpu(), levels(factors, len(codes))
     information = mutual_informations(z, y)
     entropies = torch.tensor([_entropy(column) for column in y.T], dtype=torch.float64)
     shares = information / entropies  # (D, F)
@@ -54,12 +54,16 @@ def disentanglement(
     )
 
 
-def _levels(factors: Tensor | np.ndarray | Sequence[Sequence[int]], n: int) -> Int[Tensor, "n f"]:
-    """The factors as numbers of their values, 0, 1, ..."""
+def levels(factors: Tensor | np.ndarray | Sequence[Sequence[int]], n: int) -> Int[Tensor, "n f"]:
+    """The factors of n rows as numbers of their values, 0, 1, ...
+
+    Raises:
+        InputError: for factors that are not (N, F) numbers or texts, or that do not vary.
+    """
     array = factors.detach().cpu().numpy() if isinstance(factors, Tensor) else np.asarray(factors)
     array = array[:, None] if array.ndim == 1 else array
     if array.ndim != 2 or len(array) != n:
-        raise InputError(f"factors are (N, F), one row for each of {n} codes, not {array.shape}")
+        raise InputError(f"factors are (N, F), one row for each of {n} rows of data, not {array.shape}")
     columns = [np.unique(column, return_inverse=True) for column in array.T]
     for i, (values, _) in enumerate(columns):
         if not 2 <= len(values) <= max(2, n // 2):

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
 from reparam import seeding
-from reparam.data import Dataset
+from reparam.data import Dataset, as_dataset
 from reparam.distributions import Blend, from_standard_normal, own_listing
 from reparam.distributions import Samples as Listing
+from reparam.likelihoods import Observed
 from reparam.objectives import require_density
 from reparam.vae import VAE, Draw, reference
 
@@ -27,6 +28,11 @@ _NOISE_BLOCK = 1000
 # Decoder rows in one call: enough to fill the matrix products, few enough for the caches and for memory.
 _ROWS_PER_CALL = 4096
 _BYTES_PER_CALL = 128 << 20
+
+
+def rows_of(vae: VAE, x: Any, contexts: Sequence[Tensor] = ()) -> Dataset:
+    """The data as this model reads them: NaN is a missing value where its likelihood integrates such values out."""
+    return as_dataset(x, contexts, missing=isinstance(vae.likelihood, Observed))
 
 
 def rows_per_call(vae: VAE, data: Dataset) -> int:

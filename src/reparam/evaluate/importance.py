@@ -11,10 +11,10 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from reparam.data import Dataset, as_dataset
+from reparam.data import Dataset
 from reparam.distributions import codes_of
 from reparam.errors import InputError
-from reparam.evaluate.draws import Proposal, Samples, draws, evaluating, samples
+from reparam.evaluate.draws import Proposal, Samples, draws, evaluating, rows_of, samples
 from reparam.evaluate.estimate import Estimate
 from reparam.evaluate.weigher import Weigher
 from reparam.evaluate.weights import Progress, collect
@@ -81,7 +81,7 @@ def bound_curve(
     if not ks:
         raise InputError("a curve needs at least one number of samples in ks")
     counts = tuple(sample_count(k) for k in ks)
-    data, most = as_dataset(x, contexts), max(counts)
+    data, most = rows_of(vae, x, contexts), max(counts)
     per_datum = torch.empty(len(counts), len(data), dtype=torch.float64)  # in one place: see weights.collect
     with evaluating(vae):
         parts = _log_weights(draws(vae, data, most, seed, "posterior", chunk))

@@ -9,9 +9,10 @@ from typing import Any, Literal, NamedTuple, Protocol
 
 from torch import Tensor
 
-from reparam.data import Dataset, as_dataset
+from reparam.data import Dataset
 from reparam.errors import InputError, nearest
 from reparam.evaluate.annealing import Annealing
+from reparam.evaluate.draws import rows_of
 from reparam.evaluate.estimate import Estimate
 from reparam.evaluate.exact import Exact
 from reparam.evaluate.harmonic import Harmonic
@@ -120,7 +121,7 @@ def log_likelihood(
     if refine and method not in ("importance", "mixture"):
         raise InputError(f"refine improves the q that proposes, and method {method!r} does not propose from q")
     vae = refined(vae, refine, seed=seed) if refine else vae
-    data, k = as_dataset(x, contexts), sample_count(chosen.k if k is None else k)
+    data, k = rows_of(vae, x, contexts), sample_count(chosen.k if k is None else k)
     estimator = chosen.make(**options)
     return Estimate.over(
         [

@@ -5,19 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from reparam import seeding
-from reparam.data import as_dataset
 from reparam.errors import InputError
-from reparam.evaluate.draws import batches, evaluating
+from reparam.evaluate.draws import batches, evaluating, rows_of
 from reparam.shapes import Float
 from reparam.vae import VAE, reference
 
-Features = Callable[[Tensor], Tensor]
+Features = Callable[[Tensor], Any]  # (B, *event) to a tensor or an array (B, F)
 
 _PROJECTIONS = 256
+_AT_ONCE = 256  # data that ``features`` are asked for in one call
 
 
 class Likeness(NamedTuple):
@@ -53,19 +54,43 @@ def likeness(data: Float[Tensor, "n d"], samples: Float[Tensor, "m d"], seed: in
     real, fake = data.double().cpu(), samples.double().cpu()
     if real.shape[1:] != fake.shape[1:] or min(len(real), len(fake)) < 6:
         raise InputError(f"likeness compares two sets of at least 6 points: {tuple(real.shape)}, {tuple(fake.shape)}")
-    between = torch.cdist(real, fake)
-    among_real, among_fake = _distances(real), _distances(fake)
-    near_real, near_fake = _radii(among_real, 3), _radii(among_fake, 3)
-    wide = _radii(among_real, 5)
-    inside = between <= wide.unsqueeze(1)
+    near = neighbourhoods(real, fake)
     return Likeness(
+        near.precision,
+        near.recall,
+        near.density,
+        near.coverage,
+        mmd(real, fake),
+        sliced_wasserstein(real, fake, seed),
+        frechet(real, fake) if min(len(real), len(fake)) > real.shape[1] else None,
+    )
+
+
+class Neighbourhoods(NamedTuple):
+    """The four measures of :class:`Likeness` that are read off neighbours, and how near the data are.
+
+    ``nearest`` (M,) is the distance of each sample from the nearest datum.
+    """
+
+    precision: float
+    recall: float
+    density: float
+    coverage: float
+    nearest: Tensor
+
+
+def neighbourhoods(real: Float[Tensor, "n d"], fake: Float[Tensor, "m d"], longer: float = 1.0) -> Neighbourhoods:
+    """Of two sets of at least 6 points each, as if the distances between the sets were so many times as long."""
+    between = longer * torch.cdist(real, fake)
+    among_real = _distances(real)
+    near_real, near_fake = _radii(among_real, 3), _radii(_distances(fake), 3)
+    inside = between <= _radii(among_real, 5).unsqueeze(1)
+    return Neighbourhoods(
         float((between <= near_real.unsqueeze(1)).any(0).double().mean()),
         float((between <= near_fake.unsqueeze(0)).any(1).double().mean()),
         float(inside.double().sum(0).mean()) / 5,
         float(inside.any(1).double().mean()),
-        mmd(real, fake),
-        sliced_wasserstein(real, fake, seed),
-        frechet(real, fake) if min(len(real), len(fake)) > real.shape[1] else None,
+        between.amin(0),
     )
 
 
@@ -150,13 +175,14 @@ def sample_quality(
 ) -> SampleQuality:
     """Samples of the model against data: half of up to 2 ``rows`` rows, beside the other half as baseline.
 
-    Points are compared in data space, or as ``features`` of them: any function from (B, *event) to (B, F), such as a
-    network of the caller's.
+    Points are compared in data space, or as ``features`` of them: any function from a tensor (B, *event), in the units
+    in which the model reads data, to a tensor or array (B, F), such as a network of the caller's. It is asked for up to
+    256 data at a time.
 
     Raises:
         InputError: for fewer than 12 rows, or features of another shape.
     """
-    data = as_dataset(x, contexts)
+    data = rows_of(vae, x, contexts)
     half = min(rows, len(data) // 2)
     if half < 6:
         raise InputError(f"samples are compared with two halves of the data: {len(data)} rows are too few, of 12")
@@ -164,15 +190,33 @@ def sample_quality(
     data = data[order[: 2 * half]]
     like = reference(vae)
     with evaluating(vae):
-        _, rows_of, c = next(batches(data, like, len(data), seed))
+        _, own, c = next(batches(data, like, len(data), seed))
         with seeding.seeded(seed):
             drawn = vae.sample(half, *(t[:half] for t in c))
-        points = [_points(t, features) for t in (rows_of[:half], rows_of[half:], drawn)]
+        points = [points_of(t, features) for t in (own[:half], own[half:], drawn)]
     return SampleQuality(likeness(points[0], points[2], seed), likeness(points[0], points[1], seed))
 
 
-def _points(x: Tensor, features: Features | None) -> Tensor:
-    out = x.flatten(1) if features is None else features(x)
+@torch.no_grad()
+def points_of(x: Tensor, features: Features | None = None) -> Float[Tensor, "n d"]:
+    """Data (N, *event) as the points that are compared: their elements, or their features, float64 on the CPU.
+
+    Raises:
+        InputError: for features of another shape, or that are not finite.
+    """
+    parts = [x.flatten(1)] if features is None else [_asked(features, part) for part in x.split(_AT_ONCE)]
+    points = torch.cat(parts).double().cpu()
+    if not bool(points.isfinite().all()):
+        row = int((~points.isfinite()).any(1).nonzero()[0, 0])
+        what = "datum" if features is None else "features of datum"
+        raise InputError(f"the {what} {row} are not all finite: give features that fill missing elements in")
+    return points
+
+
+def _asked(features: Features, x: Tensor) -> Tensor:
+    out = features(x)
+    out = torch.from_numpy(out) if isinstance(out, np.ndarray) and out.dtype.kind in "biuf" else out
     if not isinstance(out, Tensor) or out.dim() != 2 or len(out) != len(x):
-        raise InputError("features give a tensor (B, F) for data (B, *event)")
-    return out.detach().double().cpu()
+        found = tuple(out.shape) if isinstance(out, Tensor | np.ndarray) else type(out).__name__
+        raise InputError(f"features give a tensor or array (B, F) for data (B, *event): for {tuple(x.shape)}, {found}")
+    return out.detach()

@@ -12,10 +12,9 @@ from torch.distributions import Distribution
 
 from reparam import seeding
 from reparam.conditional import Conditional
-from reparam.data import as_dataset
 from reparam.distributions import from_standard_normal
 from reparam.errors import InputError
-from reparam.evaluate.draws import evaluating
+from reparam.evaluate.draws import evaluating, rows_of
 from reparam.objectives import require_density
 from reparam.posteriors.base import Posterior
 from reparam.vae import VAE, Draw, reference
@@ -122,7 +121,7 @@ def refine(
     Raises:
         InputError: as ``refined`` does, and for data outside the likelihood's support.
     """
-    data, model, like = as_dataset(x, contexts), refined(vae, steps, lr, seed), reference(vae)
+    data, model, like = rows_of(vae, x, contexts), refined(vae, steps, lr, seed), reference(vae)
     with evaluating(model):
         rows, given = data.fixed(data.x, like, seed), tuple(t.to(like.device) for t in data.contexts)
         model.check(rows, *given, columns=data.columns)

@@ -42,7 +42,7 @@ class Computer:
         self.widths = [math.prod(c.shape[1:]) for c in view.data.contexts]
         self.like = reference(view.vae)
         self.answers: Mapping[str, Callable[[dict[str, Any], list[np.ndarray]], Answer]] = {
-            "rows": self.rows, "decode": self.decode, "draw": self.draw, "classes": self.classes,
+            "rows": self.rows, "column": self.column, "decode": self.decode, "draw": self.draw, "classes": self.classes,
             "encode": self.encode, "score": self.score, "prior": self.prior, "logprior": self.log_prior,
         }  # fmt: skip
 
@@ -64,6 +64,11 @@ class Computer:
             raise InputError(f"rows are numbers from 0 to {most - 1}, {ROWS} at most")
         x = self.view.arrays["x"].reshape(most, -1)[np.array(at, dtype=np.int64)].astype("<f4")
         return {}, {"x": x / (self.view.meta["data"]["pixelMax"] or 1)}
+
+    def column(self, table: dict[str, Any], arrays: list[np.ndarray]) -> Answer:
+        """One number of every datum, in its own units."""
+        j = _whole(table, "column", 0, self.size - 1)
+        return {}, {"x": self.view.arrays["x"].reshape(len(self.view.data), -1)[:, j].astype("<f4")}
 
     def decode(self, table: dict[str, Any], arrays: list[np.ndarray]) -> Answer:
         """The mean of p(x|z); where asked, the most probable class of columns of classes."""

@@ -20,7 +20,7 @@ from reparam.errors import InputError
 from reparam.evaluate import Estimate, diagnose, elbo_terms, encode, log_likelihood
 from reparam.evaluate.diagnosis import codes
 from reparam.evaluate.draws import batches, evaluating, rows_per_call
-from reparam.explorer import heads
+from reparam.explorer import heads, projection
 from reparam.explorer.bundle import document, pack
 from reparam.explorer.program import NotInThePageError, Weights
 from reparam.networks.convolution import image_layout
@@ -52,13 +52,18 @@ class View:
 
 def look(
     run: Run, schema: Schema, data: Dataset, *, rows: int, name: str, seed: int = 0, doctor: bool = True,
-    say: Say = lambda text: None,
+    umap: bool = False, say: Say = lambda text: None,
 ) -> View:  # fmt: skip
     """Everything about the run that needs its data: up to ``rows`` rows, evenly spaced, are shown.
 
+    With ``umap`` the map has a UMAP of the codes beside their dimensions and principal components.
+
     Raises:
         InputError: for data that the model cannot explain, or a latent space without dimensions.
+        MissingExtraError: for ``umap`` without umap-learn.
     """
+    if umap:
+        projection.umap_learn()  # before the work
     at = _spread(len(data), rows)
     shown = data[at]
     say(f"encoding {len(shown):,} rows")
@@ -68,14 +73,17 @@ def look(
     }  # fmt: skip
     if shown.contexts:
         arrays["context"] = shown.contexts_of(slice(None), torch.empty(0))[0].flatten(1).numpy().astype("<f4")
+    if umap:
+        say("laying them out by UMAP")
+        arrays["umap"] = projection.umap(means, seed).astype("<f4")
     say("scoring them")
     scored = _scores(run.vae, shown, schema, seed, arrays)
     train = run.config.get("train") or {}
     meta = {
         "name": name, "version": __version__, "rows": len(shown), "total": len(data), "dim": means.shape[1],
-        "data": _units(run.vae, shown, schema), "dims": _dims(run.vae, shown, means, seed), "pca": _components(means),
-        "labels": _labels(shown, arrays), "scores": scored, "contexts": _contexts(schema),
-        "autoencoder": isinstance(run.vae.posterior, Point),
+        "data": _units(run.vae, shown, schema), "dims": _dims(run.vae, shown, means, seed),
+        "pca": projection.components(means), "labels": _labels(shown, arrays), "scores": scored,
+        "contexts": _contexts(schema), "autoencoder": isinstance(run.vae.posterior, Point),
         "facts": _facts(run, schema), "history": _plain(run.history), "best": _best(run.history),
         "doctor": None,
     }  # fmt: skip
@@ -129,6 +137,7 @@ def _scores(vae: VAE, data: Dataset, schema: Schema, seed: int, arrays: dict[str
     estimate = log_likelihood(vae, data, k, "prior" if point else "importance", seed)
     units = torch.from_numpy(schema.table.log_units(data.x.cpu().numpy())) if schema.table else 0.0  # per unit of them
     arrays["log_p"] = (estimate.per_datum + units).numpy().astype("<f4")
+    arrays["log_p_error"] = _errors(estimate.ess, k).numpy().astype("<f4")
     found: dict[str, Any] = {"k": k, "method": estimate.method, "n": len(data), "log_p": _number(estimate, units)}
     if point:
         arrays["reconstruction"] = (_at_the_point(vae, data, seed) + units).numpy().astype("<f4")
@@ -138,6 +147,11 @@ def _scores(vae: VAE, data: Dataset, schema: Schema, seed: int, arrays: dict[str
     arrays["kl"] = terms.kl.per_datum.numpy().astype("<f4")
     return found | {"elbo": _number(terms.elbo, units), "kl": _number(terms.kl),
                     "rec": _number(terms.reconstruction, units)}  # fmt: skip
+
+
+def _errors(ess: Tensor, k: int) -> Tensor:
+    """The standard error of the log of a mean of k weights, to first order, by their effective number; in nats."""
+    return (1 / ess.clamp(min=1.0) - 1 / k).clamp(min=0.0).sqrt()
 
 
 def _at_the_point(vae: VAE, data: Dataset, seed: int) -> Tensor:
@@ -178,18 +192,6 @@ def _dims(vae: VAE, data: Dataset, means: np.ndarray, seed: int) -> list[dict[st
         }
         for j in range(means.shape[1])
     ]  # fmt: skip
-
-
-def _components(means: np.ndarray) -> dict[str, Any] | None:
-    """The two principal components of the means, signed so that pictures repeat."""
-    if means.shape[1] < 3 or len(means) < 3:
-        return None
-    centre = means.mean(0)
-    _, values, axes = np.linalg.svd(means - centre, full_matrices=False)
-    signs = np.sign(axes[np.arange(len(axes)), abs(axes).argmax(1)])
-    share = values**2 / max(float((values**2).sum()), 1e-300)
-    return {"centre": centre.tolist(), "axes": (axes * signs[:, None])[:2].tolist(), "share": share[:2].tolist(),
-            "sd": (values[:2] / math.sqrt(len(means))).tolist()}  # fmt: skip
 
 
 # -- units and words ---------------------------------------------------------------------------------------------------

@@ -123,6 +123,25 @@ def column_fits(names: Sequence[str], distance: Sequence[float], limit: float, w
     return figure
 
 
+@drawn
+def nearest_data(data: Tensor, codes: Tensor, samples: Tensor) -> Figure:
+    """Distances from the nearest datum: of other data, of draws of p(x|z) at their codes, and of samples."""
+    figure = new_figure(5.6, 2.8)
+    axis = figure.subplots()
+    sets = {"other data": data, "draws at the codes of data": codes, "samples": samples}
+    values = {name: numbers(t) for name, t in sets.items()}
+    edges = np.histogram_bin_edges(np.concatenate(list(values.values())), 40).tolist()
+    styles: tuple[dict[str, Any], ...] = (
+        {"color": FIRST, "alpha": 0.5}, {"color": PALETTE[3], "histtype": "step", "lw": 1.4},
+        {"color": SECOND, "histtype": "step", "lw": 1.4},
+    )  # fmt: skip
+    for (name, value), style in zip(values.items(), styles, strict=True):
+        axis.hist(value, edges, density=True, label=name, **style)
+    axis.set(xlabel="distance from the nearest datum", ylabel="density", title="How near samples come to the data")
+    axis.legend(loc="upper right")
+    return figure
+
+
 def _sbc(ranks: Tensor, dimension: int) -> Figure:
     return uniformity(
         ranks[:, dimension], f"Ranks of the true z in q(z|x), dimension {dimension}", "rank among draws of q"
@@ -147,6 +166,7 @@ _DRAW: dict[str, Callable[..., Figure]] = {
     "pit": _pit,
     "columns": column_fits,
     "log_p": log_likelihoods,
+    "samples": nearest_data,
     "rate_distortion": rate_distortion,
 }
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from reparam.data import Dataset
-from reparam.data.sparse import SparseRows
+from reparam.data.rows import Rows, extremes
 from reparam.errors import InputError, nearest
 from reparam.objectives import ELBO, IWAE, Objective, Reconstruction
 from reparam.recipes.codes import known
@@ -102,34 +102,42 @@ def data_options(
     if likelihood in STANDARDIZED and data.pixel_max is None:
         return options | standardisation(data.x, options["scale"], dtype)
     if likelihood in ("categorical", "ordinal"):
-        options["classes"] = max(2, int(data.x.max()) + 1)
+        options["classes"] = max(2, int(extremes(data.x)[1]) + 1)
     if likelihood.startswith("discretized_logistic") and data.pixel_max:
         options["levels"] = round(data.pixel_max) + 1
     if likelihood in TOTALLED:
-        options["total"] = max(1, int(data.x.max())) if total is None and likelihood == "binomial" else total
+        options["total"] = max(1, int(extremes(data.x)[1])) if total is None and likelihood == "binomial" else total
     if likelihood in DISPERSED:
         options["dispersion"] = auto if dispersion == "auto" else dispersion
     return options | {"mean": mean_of(data.x, dtype) / (data.pixel_max or 1.0)}
 
 
-def mean_of(x: Tensor | SparseRows, dtype: torch.dtype, rows: int = 8192) -> Tensor:
+def mean_of(x: Tensor | Rows, dtype: torch.dtype, rows: int = 8192) -> Tensor:
     """The mean datum."""
     rows = max(1, min(rows, _ELEMENTS // max(1, math.prod(x.shape[1:]))))
     return torch.stack([part.double().sum(0) for part in x.split(rows)]).sum(0).to(dtype) / len(x)
 
 
-def standardisation(x: Tensor, scale: float | str, dtype: torch.dtype) -> dict[str, Any]:
+def standardisation(x: Tensor | Rows, scale: float | str, dtype: torch.dtype) -> dict[str, Any]:
     """Mean and standard deviation: of each column of a table, of all elements of an image. Constants keep scale 1."""
-    y = x.double()
     dims = (0,) if x.dim() == 2 else tuple(range(x.dim()))
-    loc, spread = y.mean(dims), y.std(dims)
+    loc, spread = _moments(x, dims) if isinstance(x, Rows) else (x.double().mean(dims), x.double().std(dims))
     spread = torch.where(spread > 1e-12 * (1 + loc.abs()), spread, 1.0)
     far = ~(loc.to(dtype).isfinite() & spread.to(dtype).isfinite())
     if bool(far.any()):
         where = f"column {int(far.nonzero()[0, 0])}" if far.dim() else "the data"
+        most = max(abs(float(v)) for v in extremes(x))
         raise InputError(
-            f"{where}: values up to {float(y.abs().max()):.3g} are too far for {str(dtype).removeprefix('torch.')}: "
+            f"{where}: values up to {most:.3g} are too far for {str(dtype).removeprefix('torch.')}: "
             "divide them by a power of ten, or train with --table (rp.TabularVAE)"
         )
     more = {} if isinstance(scale, str) else {"scale": (scale / spread).to(dtype)}  # a number is in the data's units
     return {"loc": loc.to(dtype), "spread": spread.to(dtype), **more}
+
+
+def _moments(x: Rows, dims: tuple[int, ...]) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation over these dimensions, in two passes."""
+    count = math.prod(x.shape[i] for i in dims)
+    loc = torch.stack([part.double().sum(dims) for part in x.split()]).sum(0) / count
+    squares = torch.stack([(part.double() - loc).square().sum(dims) for part in x.split()]).sum(0)
+    return loc, (squares / (count - 1)).sqrt()

@@ -23,6 +23,7 @@ _CAPTIONS = {
     "not independent: the band is for as many rows.",
     "columns": "On the left, Kolmogorov's distance of each column's transform from uniform. On the right, that of the "
     "worst: heaped at both ends its predictions are too narrow, in the middle too wide, at one value it has a heap.",
+    "samples": "Where draws at the codes of data lie as far away as samples, p(x|z) is at fault, and not the prior.",
     "log_p": "Outliers lie far to the left of both.",
     "rate_distortion": "Each point is a model trained for a short while; towards the lower left is better.",
     "curves": "Each is a mean over data, in nats.",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import warnings
 from collections.abc import Mapping
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from reparam.errors import RunFolderError
@@ -134,6 +136,17 @@ class Saved(NamedTuple):
         """The rest. The epoch's start has the records of the state."""
         start = {} if self.start is None else {"start": {**self.start.position, "records": []}}
         return {"position": self.state.position, **start}
+
+    def to_bytes(self) -> bytes:
+        """All of it, for another process."""
+        return save({n: t.contiguous() for n, t in self.tensors().items()}, {"facts": json.dumps(self.facts())})
+
+    @staticmethod
+    def of_bytes(content: bytes) -> Saved:
+        """The reverse of ``to_bytes``."""
+        length = int.from_bytes(content[:8], "little")
+        facts = json.loads(json.loads(content[8 : 8 + length])["__metadata__"]["facts"])
+        return Saved.read(load(content), facts)
 
     @staticmethod
     def read(tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> Saved:

@@ -8,13 +8,14 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from reparam import seeding
 from reparam.data import Dataset, as_dataset
 from reparam.errors import InputError
 from reparam.evaluate.draws import evaluating
 from reparam.objectives import Objective
+from reparam.objectives.base import Around, Penalized
 from reparam.schedules import Schedule, checked_weight
 from reparam.vae import VAE, reference
 
@@ -54,7 +55,7 @@ def split(data: Dataset, validation: float | Any | None, seed: int) -> tuple[Dat
     if validation is None:
         return data, None
     if isinstance(validation, bool) or not isinstance(validation, float | int):
-        held = as_dataset(validation)
+        held = as_dataset(validation, missing=data.missing)
         if held.event_shape != data.event_shape:
             raise InputError(f"training data have shape {data.event_shape}, validation data {held.event_shape}")
         shapes = [[tuple(c.shape[1:]) for c in part.contexts] for part in (data, held)]
@@ -67,11 +68,8 @@ def split(data: Dataset, validation: float | Any | None, seed: int) -> tuple[Dat
     if not 0 < validation < 1:
         raise InputError(f"validation is a share of the rows between 0 and 1, or further data, not {validation!r}")
     count = min(len(data) - 1, max(1, round(len(data) * validation)))
-    order = torch.randperm(len(data), generator=torch.Generator().manual_seed(seed))
-    apart = torch.zeros(len(data), dtype=torch.bool)
-    apart[order[:count]] = True
-    del order
-    return data[~apart], data[apart].weighed(seed)
+    kept, held = data.apart(count, seed)
+    return kept, held.weighed(seed)
 
 
 def check_data(vae: VAE, objective: Objective, data: Dataset, held: Dataset | None) -> None:
@@ -173,10 +171,13 @@ def warn_of_shortfalls(objective: Objective, done: float) -> list[str]:
     return notes
 
 
-def diagnose(vae: VAE, objective: Objective, batch: tuple[Tensor, ...], rows: Sequence[int]) -> str:
+UNKNOWN = "the objective"
+
+
+def diagnose(vae: VAE, objective: Objective, batch: tuple[Tensor, ...], rows: Sequence[int], first: int = 0) -> str:
     """Name the first tensor that is not finite: of the weights, of the data, or of the draw.
 
-    ``rows`` are the numbers of the batch's rows among those that are trained on.
+    ``rows`` are the numbers of the batch's rows among those that are trained on; these begin at its row ``first``.
     """
     for name, weight in vae.named_parameters():
         if not bool(weight.isfinite().all()):
@@ -189,5 +190,26 @@ def diagnose(vae: VAE, objective: Objective, batch: tuple[Tensor, ...], rows: Se
         bad = ~getattr(draw, name).isfinite()
         if bool(bad.any()):
             row = int(bad.nonzero()[0][1])
-            return f"{name} of row {row} of the batch, row {rows[row]} of those trained on"
-    return "the objective"
+            return f"{name} of row {first + row} of the batch, row {rows[row]} of those trained on"
+    return UNKNOWN
+
+
+def check_crew(vae: VAE, objective: Objective) -> None:
+    """Refuse what several processes cannot do as one does: whatever reads a batch as a whole.
+
+    Raises:
+        InputError: naming it.
+    """
+    what = None
+    for module in vae.modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            what = f"{type(module).__name__}, which normalises by the batch"
+    inner = objective
+    while isinstance(inner, Around) and not isinstance(inner, Penalized):
+        inner = inner.objective
+    if type(inner).penalty is not Objective.penalty:
+        what = "a penalty, which is a property of a whole batch"
+    if objective.adversaries() or hasattr(vae.posterior, "absorb"):
+        what = "what is trained beside the model, a discriminator or a codebook"
+    if what is not None:
+        raise InputError(f"several processes divide a batch by rows, and cannot train with {what}: use one process")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, NoReturn
@@ -14,17 +14,28 @@ from torch import Tensor
 
 from reparam import seeding
 from reparam.conditional import following, scheduled_parts
-from reparam.data import Dataset, Schema, as_dataset
+from reparam.data import Dataset, Schema
 from reparam.engine import dtype_of, resolve
 from reparam.errors import InputError, NonFiniteError
 from reparam.evaluate import objective_value
+from reparam.evaluate.draws import rows_of
 from reparam.objectives import ELBO, Objective, penalties
 from reparam.run import model_digest
 from reparam.schedules import Schedule, Weight, value
 from reparam.train import checkpoint, optimisers
 from reparam.train.auxiliary import Auxiliary
-from reparam.train.checkpoint import Position, State, Weights
-from reparam.train.checks import check_data, check_options, diagnose, split, warn_of_shortfalls
+from reparam.train.batches import batches, order_of
+from reparam.train.checkpoint import Position, Saved, State, Weights
+from reparam.train.checks import (
+    UNKNOWN,
+    check_crew,
+    check_data,
+    check_options,
+    diagnose,
+    split,
+    warn_of_shortfalls,
+)
+from reparam.train.crew import Crew
 from reparam.train.form import Compile, Form
 from reparam.train.history import History, scheduled
 from reparam.train.optimisers import Factory
@@ -36,8 +47,9 @@ from reparam.train.writer import RunWriter
 from reparam.vae import VAE, reference
 
 _TERMS = ("objective", "reconstruction", "kl", "penalty")
-_GATHERED_ROWS = 8192
 AUTO_PRECISION = "float32"
+_STOP, _SAVE = 0, 1  # what processes ask each other at every step
+_TOGETHER = 2.0  # seconds in which signals are one: a terminal and torchrun both send them
 
 
 def fit(  # noqa: PLR0915 (the whole of training, to be read from top to bottom)
@@ -70,7 +82,8 @@ def fit(  # noqa: PLR0915 (the whole of training, to be read from top to bottom)
 ) -> History:
     """Train the model in place on minibatches in random order, and return what happened.
 
-    ``x`` is an array or tensor (N, *event), or a Dataset (uint8 stays uint8 and is converted per batch).
+    ``x`` is an array or tensor (N, *event), or a Dataset (uint8 stays uint8 and is converted per batch); that of
+    :func:`reparam.open` stays in its file, and is read ahead of the steps by a thread.
     ``objective`` is the ELBO unless given. ``validation`` is a share of the rows to hold out (0 < share < 1, chosen by
     the seed), or further data; with it, the weights of the epoch with the best validation objective are kept, and
     with ``patience`` training stops after so many epochs without a better one. Validation uses the objective at its
@@ -123,31 +136,38 @@ def fit(  # noqa: PLR0915 (the whole of training, to be read from top to bottom)
         checkpoint_seconds=checkpoint_seconds,
     )  # fmt: skip
     options = _options(vae, optimizer, clip, accumulate, ema, precision, compile)
-    data, held = split(as_dataset(x, contexts), validation, seed)
-    rows = len(data)
+    data, held = split(rows_of(vae, x, contexts), validation, seed)
+    rows, crew = len(data), Crew.here()
+    if not crew.alone:
+        check_crew(vae, objective)
     auxiliary = Auxiliary(objective, reference(vae))
     check_data(vae, objective, data, held)
-    if on_start is not None:
+    if on_start is not None and crew.first:
         on_start()
     ascent = optimisers.make(optimizer, vae, value(lr))
-    folder = None if out is None else RunWriter(
+    folder = None if out is None or not crew.first else RunWriter(
         Path(out), vae, ascent, auxiliary, _settings(vae, objective, data, epochs, batch_size, lr, seed, options),
         _earlier(objective), resume, checkpoint_seconds,
     )  # fmt: skip
     with (
         seeding.seeded(seed),
         flushed_denormals(),
-        stop_request() as stop,
+        stop_request(0.0 if crew.alone else _TOGETHER) as stop,
         following(vae) as tell,
         folder or nullcontext(),
     ):
-        position, best, begun = _begin(folder, resume, epochs, config or {}, schema or Schema.of(data))
+        crew.ask(stop.asked, folder.due if folder else lambda: False)
+        position, saved = (folder.read() if folder and resume else None) or (Position(), None)
+        if not crew.alone:
+            position, saved = _together(crew, position, saved, vae, ascent, auxiliary)
+        best, begun = (None, None) if saved is None else (saved.best, saved.start)
+        _begin(folder, position, epochs, config or {}, schema or Schema.of(data))
         history = History(position.records, sign=objective.sign)
         started = time.monotonic() - position.seconds
         good = begun or State.of(vae, ascent, auxiliary, position)  # the epoch's start
         kept = good.weights
         _training_mode(vae)
-        step = Step(vae, objective, data, ascent, options, position, auxiliary)
+        step = Step(vae, objective, data, ascent, options, position, auxiliary, crew)
         size = min(batch_size * accumulate, rows)
 
         def went_back() -> bool:
@@ -166,19 +186,19 @@ def fit(  # noqa: PLR0915 (the whole of training, to be read from top to bottom)
         def said(rate: float) -> str:
             return "  ".join(filter(None, (roof.words(rate), history.summary(position.epoch, epochs))))
 
-        with Progress(epochs * rows, "rows", progress) as bar:
+        with Progress(epochs * rows, "rows", progress if crew.first else False) as bar:
             form = Form(compile, step, position, size, bar.line)
-            while position.epoch < epochs and not _exhausted(position, patience) and not stop.asked():
-                for batch in _batches(data, size, seed, position):
+            while position.epoch < epochs and not _exhausted(position, patience) and not crew.heard(_STOP):
+                for batch, share in batches(data, size, order_of(data, seed, position.epoch), position.rows, crew):
                     form(batch, epochs * rows // size)
-                    now = tell(_share(position, batch[0].shape[0], rows, epochs))
-                    step(batch, now, position.lr_factor * value(lr, now))
-                    position.take(batch[0].shape[0])
+                    now = tell(_share(position, share.total, rows, epochs))
+                    step(batch, now, position.lr_factor * value(lr, now), share)
+                    position.take(share.total)
                     bar.update(position.epoch * rows + position.rows, said)
-                    save = folder is not None and folder.due()
-                    if (save or step.due() or stop.asked()) and went_back():
+                    save = crew.heard(_SAVE)
+                    if (save or step.due() or crew.heard(_STOP)) and went_back():
                         break
-                    if stop.asked():
+                    if crew.heard(_STOP):
                         break
                     if folder and save:
                         position.seconds = time.monotonic() - started
@@ -188,13 +208,13 @@ def fit(  # noqa: PLR0915 (the whole of training, to be read from top to bottom)
                     continue
                 weights = scheduled(vae, objective, lr, _share(position, 0, rows, epochs))
                 with step.averaged():
-                    record = _end_epoch(vae, objective, data, held, position, seed, weights)
+                    record = _end_epoch(vae, objective, data, held, position, seed, weights, crew)
                     kept = checkpoint.snapshot(vae)
                 good = State.of(vae, ascent, auxiliary, position)
                 best = kept if position.best_epoch == position.epoch else best
                 if folder:
                     folder.end_epoch(record, best, position)
-                if on_epoch is not None and on_epoch(record) is True:
+                if crew.any(on_epoch is not None and on_epoch(record) is True):
                     break
                 step.start_epoch()
             bar.update(position.epoch * rows + position.rows, said, force=True)
@@ -203,7 +223,7 @@ def fit(  # noqa: PLR0915 (the whole of training, to be read from top to bottom)
     if best is not None:
         vae.load_state_dict(best)
     vae.eval()
-    _close(history, position, objective, rows, epochs, stop.asked())
+    _close(history, position, objective, rows, epochs, crew.heard(_STOP))
     history.notes += form.notes
     return history
 
@@ -229,19 +249,30 @@ def _options(
     return options
 
 
-def _begin(
-    folder: RunWriter | None, resume: bool, epochs: int, config: dict[str, Any], schema: Schema
-) -> tuple[Position, Weights | None, State | None]:
-    """Where the run starts, its best weights so far, and its epoch's start: of the checkpoint, if it is resumed."""
+def _together(
+    crew: Crew, position: Position, saved: Saved | None, vae: VAE, optimizer: torch.optim.Optimizer,
+    auxiliary: Auxiliary,
+) -> tuple[Position, Saved | None]:  # fmt: skip
+    """Every process where the first one is: at its checkpoint, or with its weights and at the start."""
+    state = saved or Saved(State.of(vae, optimizer, auxiliary, position))
+    content = crew.send(state.to_bytes() if crew.first else None)
+    resumed = crew.any(saved is not None)
+    if crew.first:
+        return position, saved
+    assert content is not None
+    given = Saved.of_bytes(content)
+    return given.state.put(vae, optimizer, auxiliary), given if resumed else None
+
+
+def _begin(folder: RunWriter | None, position: Position, epochs: int, config: dict[str, Any], schema: Schema) -> None:
+    """Write what stands from the first moment on."""
     if folder is None:
-        return Position(), None, None
-    position, saved = (folder.read() if resume else None) or (Position(), None)
+        return
     if position.epoch > epochs:
         raise InputError(
             f"the run in {folder.path} has {position.epoch} epochs already: give more than that, not {epochs}"
         )
     folder.start(config, schema, position)
-    return (position, None, None) if saved is None else (position, saved.best, saved.start)
 
 
 def _settings(
@@ -300,10 +331,13 @@ def _settle(step: Step, position: Position, lr: Weight, seed: int) -> _Failure |
     if not undone:
         return None
     failed = undone[0]
-    first = position.rows - sum(len(held.batch[0]) for held in undone)
-    rows = slice(first, first + len(failed.batch[0]))
-    order = _order(step.data, seed, position.epoch)[rows].tolist()
-    culprit = diagnose(step.vae, step.objective, step.again(failed), order)
+    first, share = position.rows - sum(held.share.total for held in undone), failed.share
+    rows = slice(first, first + share.total)
+    mine = slice(first + share.first, first + share.first + share.rows)
+    order = order_of(step.data, seed, position.epoch)[mine].tolist()
+    culprit = diagnose(step.vae, step.objective, step.again(failed), order, share.first)
+    if not step.crew.alone:
+        culprit = min(step.crew.texts(culprit), key=lambda text: text == UNKNOWN)
     return _Failure(
         position.step - len(undone) + 1, rows, culprit, position.lr_factor * value(lr, failed.now)
     )  # fmt: skip
@@ -324,28 +358,9 @@ def _stop_at_non_finite(
     )
 
 
-def _order(data: Dataset, seed: int, epoch: int) -> Tensor:
-    """The order in which an epoch takes the rows."""
-    return data.order(torch.Generator().manual_seed(seed * 1_000_003 + epoch))
-
-
-def _batches(data: Dataset, size: int, seed: int, position: Position) -> Iterator[tuple[Tensor, ...]]:
-    """The batches (x, *contexts) of this epoch from the run's position on, in an order that seed and epoch decide.
-
-    They are rows as the data hold them, gathered for many batches at once, which costs a fraction of gathering each.
-    """
-    order = _order(data, seed, position.epoch)
-    block = size * max(1, _GATHERED_ROWS // size)
-    begun = position.rows
-    for start in range(begun // block * block, len(data), block):
-        rows = data[order[start : start + block]]
-        for at in range(max(0, begun - start), len(rows), size):
-            yield tuple(t[at : at + size] for t in (rows.x, *rows.contexts))
-
-
 def _end_epoch(
     vae: VAE, objective: Objective, data: Dataset, held: Dataset | None, position: Position, seed: int,
-    weights: dict[str, float],
+    weights: dict[str, float], crew: Crew,
 ) -> dict[str, Any]:  # fmt: skip
     """Close the epoch: its means, its validation, and whether it is the best so far."""
     position.epoch += 1
@@ -357,7 +372,9 @@ def _end_epoch(
     record["grad_norm"] = math.sqrt(position.squares / len(data))
     record |= weights
     if held is not None:
-        values = objective_value(vae, held, objective, seed)
+        share = crew.share(len(held))
+        mine = held if crew.alone else held[share.first : share.first + share.rows]
+        values = crew.means(objective_value(vae, mine, objective, seed), share.counted)
         record |= {f"validation_{n}": v for n, v in values.items()}
         if not math.isfinite(values["objective"]):
             raise NonFiniteError(

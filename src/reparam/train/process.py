@@ -6,6 +6,7 @@ import ctypes
 import signal
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -24,11 +25,11 @@ class StopRequest:
     """Set by the first Ctrl-C, SIGTERM or SIGHUP; training then ends after the step at hand."""
 
     def __init__(self) -> None:
-        self._asked = False
+        self._asked, self.since = False, 0.0
 
     def ask(self) -> None:
         """Ask training to end."""
-        self._asked = True
+        self._asked, self.since = True, time.monotonic()
 
     def asked(self) -> bool:
         """Whether training should end."""
@@ -36,8 +37,9 @@ class StopRequest:
 
 
 @contextmanager
-def stop_request() -> Iterator[StopRequest]:
-    """Turn the first SIGINT, SIGTERM or SIGHUP inside the block into a request; a second one interrupts at once.
+def stop_request(apart: float = 0.0) -> Iterator[StopRequest]:
+    """Turn the first SIGINT, SIGTERM or SIGHUP inside the block into a request; a second one, ``apart`` seconds later
+    or more, interrupts at once.
 
     Outside the main thread, where signals cannot be caught, nothing is changed.
     """
@@ -47,9 +49,10 @@ def stop_request() -> Iterator[StopRequest]:
         return
 
     def ask(number: int, frame: FrameType | None) -> None:
-        if request.asked():
+        if not request.asked():
+            request.ask()
+        elif time.monotonic() - request.since >= apart:
             raise KeyboardInterrupt
-        request.ask()
 
     # a run under nohup ignores that its terminal goes, and must go on doing so
     kept = {s for s in _HANGUPS if signal.getsignal(s) is signal.SIG_IGN}

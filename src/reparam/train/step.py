@@ -26,6 +26,8 @@ from reparam.objectives import Objective
 from reparam.schedules import Schedule
 from reparam.train.auxiliary import Auxiliary
 from reparam.train.checkpoint import Position
+from reparam.train.crew import Crew, Share
+from reparam.train.noise import RowNoise
 from reparam.train.optimisers import Adam, Average, Factory, clip_by_norm, common_norm
 from reparam.vae import VAE, Draw, reference
 
@@ -51,6 +53,7 @@ class Held(NamedTuple):
     rng: Tensor
     batch: tuple[Tensor, ...]
     now: float
+    share: Share  # of which rows of the batch these are
 
 
 class Step:
@@ -62,9 +65,10 @@ class Step:
 
     def __init__(
         self, vae: VAE, objective: Objective, data: Dataset, optimizer: torch.optim.Optimizer, options: Options,
-        position: Position, auxiliary: Auxiliary | None = None,
+        position: Position, auxiliary: Auxiliary | None = None, crew: Crew | None = None,
     ) -> None:  # fmt: skip
         self.vae, self.objective, self.data, self.options = vae, objective, data, options
+        self.crew = Crew() if crew is None else crew
         self.optimizer, self.like = optimizer, reference(vae)
         self.auxiliary = Auxiliary(objective, self.like) if auxiliary is None else auxiliary
         self.adam = Adam(optimizer) if Adam.serves(optimizer) else None
@@ -91,16 +95,27 @@ class Step:
         if self.graph is not None:
             self.graph.bind()
 
-    def __call__(self, batch: tuple[Tensor, ...], now: float, lr: float) -> None:
-        """One step on a batch (rows as they are in the data, contexts) at the moment ``now`` of the run, 0 to 1."""
-        self.held.append(Held(torch.get_rng_state(), batch, now))
+    def __call__(self, batch: tuple[Tensor, ...], now: float, lr: float, share: Share | None = None) -> None:
+        """One step on a batch (rows as they are in the data, contexts) at the moment ``now`` of the run, 0 to 1.
+
+        The batch is this process's ``share`` of that of its crew, all of it unless given.
+        """
+        share = self.crew.share(len(batch[0])) if share is None else share
+        self.held.append(Held(torch.get_rng_state(), batch, now, share))
         self.taken += 1
-        noise = self.data.noise(batch[0])
+        noise = self._noise(batch, share)
         if self.graph is not None and self.graph.fits(batch):
             self._count()
             self.graph.run(batch, noise, now, lr)
         else:
-            self._eager(batch, noise, now, lr)
+            self._eager(batch, noise, now, lr, share)
+
+    def _noise(self, batch: tuple[Tensor, ...], share: Share) -> Tensor | None:
+        """The draws with which the data make grey values binary: those of its rows among those of the whole batch."""
+        if self.crew.alone:
+            return self.data.noise(batch[0])
+        whole = self.data.noise(batch[0].new_empty((share.total, *batch[0].shape[1:])))
+        return None if whole is None else whole[share.first : share.first + share.rows]
 
     def begun(self) -> bool:
         """Whether a step has been done, so that the optimiser has its state and the sums are known."""
@@ -110,7 +125,7 @@ class Step:
     def due(self) -> bool:
         """Whether it is time to :meth:`settle`."""
         return self.failed or len(self.held) >= min(
-            _HELD_STEPS, max(1, _HELD_ELEMENTS // max(1, self.held[-1].batch[0].numel()))
+            _HELD_STEPS, max(1, _HELD_ELEMENTS // max(1, self.held[-1].share.total * self.held[-1].batch[0][0].numel()))
         )
 
     def settle(self) -> tuple[list[float], list[Held]]:
@@ -155,21 +170,24 @@ class Step:
             sums = torch.stack(each).sum(1, dtype=torch.float64)
         return loss, sums, draw
 
-    def _eager(self, batch: tuple[Tensor, ...], noise: Tensor | None, now: float, lr: float) -> None:
-        current, rows = self.objective.at(now) if self.moving else self.objective, batch[0].shape[0]
+    def _eager(self, batch: tuple[Tensor, ...], noise: Tensor | None, now: float, lr: float, share: Share) -> None:
+        current, rows = self.objective.at(now) if self.moving else self.objective, share.total
         for p in self.parameters:
             p.grad = None
         every: list[Tensor] = []
         draws: list[Draw] = []
-        for part in _parts(rows, self.options.accumulate) if self.options.accumulate > 1 else (slice(None),):
-            few = batch if self.options.accumulate == 1 else tuple(t[part] for t in batch)
-            loss, more, draw = self.terms(few, None if noise is None else noise[part], current)
-            loss = loss if few is batch else loss * (few[0].shape[0] / rows)
-            loss.backward()
-            if self._halted(loss.detach()):
+        for part, its in self._shares(share):
+            few = tuple(t[part] for t in batch)
+            loss, more, draw = self._counted(few, None if noise is None else noise[part], current, its, rows)
+            if self.crew.alone and self._halted(loss):
                 return
             every.append(more)
             draws += [draw] if self.learns_beside else []
+        if not self.crew.alone:
+            every = [self.crew.meet(sum(every[1:], every[0]))]
+            if self._halted(every[0][0]):
+                return
+            self.crew.gradients(self.parameters)
         parameters: list[Tensor] = [p for p in self.parameters if p.grad is not None]
         norm = self._update(parameters, [p.grad for p in parameters if p.grad is not None], lr)
         if self.learns_beside:
@@ -177,10 +195,34 @@ class Step:
             if self.failed:
                 return
         sums = sum(every[1:], every[0])
+        sums = sums if self.crew.alone else sums[1:]
         if self.waits:
             sums, norm = (torch.where(self.halt > 0, 0.0, t) for t in (sums, norm))
         self.uncounted.append((sums, norm, rows))
         self.good.add_(1 - self.halt if self.waits else 1)
+
+    def _shares(self, share: Share) -> list[tuple[slice, Share]]:
+        """The parts of the batch that are done one after the other, and what of each is done here."""
+        if self.options.accumulate == 1:
+            return [(slice(None), share)]
+        return [share.part(p.start, p.stop) for p in _parts(share.total, self.options.accumulate)]
+
+    def _counted(
+        self, few: tuple[Tensor, ...], noise: Tensor | None, current: Objective, share: Share, rows: int
+    ) -> tuple[Tensor, Tensor, Draw]:
+        """The terms of a part of the batch with its gradients added; of a crew the loss stands before the sums."""
+        if self.crew.alone:
+            loss, sums, draw = self.terms(few, noise, current)
+            loss = loss if share.total == rows else loss * (share.total / rows)
+            loss.backward()
+            return loss.detach(), sums, draw
+        with torch.set_grad_enabled(share.counted > 0), RowNoise(share, self.objective.k, self.crew.rank):
+            loss, sums, draw = self.terms(few, noise, current)
+        if not share.counted:  # it kept step with the noise of the others
+            return loss, torch.zeros(len(sums) + 1, dtype=torch.float64, device=sums.device), draw
+        loss = loss * (share.counted / rows)
+        loss.backward()
+        return loss.detach(), torch.cat([loss.detach().double().reshape(1), sums]), draw
 
     def _halted(self, loss: Tensor) -> bool:
         """Whether a loss was not finite, where that can be told without waiting; where not, ``halt`` will tell."""
@@ -241,6 +283,8 @@ class Step:
         Modules of other packages may keep numbers in attributes that are no tensors, change them at each call, and be
         frozen by a graph; ``forced`` takes the caller's word that they do not.
         """
+        if not self.crew.alone:
+            return "steps of several processes are not compiled"
         if self.adam is None:
             return "only Adam and AdamW are compiled"
         if self.options.accumulate > 1:
@@ -267,7 +311,8 @@ class Step:
     def again(self, held: Held) -> tuple[Tensor, ...]:
         """The rows of that step as the model read them, with torch's generator as it was for the noise."""
         torch.set_rng_state(held.rng)
-        return (self.data.visit(held.batch[0], self.like), *as_given(held.batch[1:], self.like))
+        x = self.data.visit(held.batch[0], self.like, self._noise(held.batch, held.share))
+        return (x, *as_given(held.batch[1:], self.like))
 
 
 class _Graph:

@@ -1,20 +1,17 @@
-"""Findings about the data, by what the model says of them, and about samples beside them."""
+"""Findings about the data, by what the model says of them."""
 
 from __future__ import annotations
 
 import math
 
-import torch
 from torch import Tensor
 
 from reparam.data import Dataset
 from reparam.evaluate.diagnosis import rows
 from reparam.evaluate.diagnosis.chart import Chart
-from reparam.evaluate.diagnosis.checks_columns import cells
 from reparam.evaluate.diagnosis.finding import Number, saturating
-from reparam.evaluate.diagnosis.subject import Subject, simulate
+from reparam.evaluate.diagnosis.subject import Subject, chosen
 from reparam.evaluate.likelihood import log_likelihood
-from reparam.evaluate.likeness import SampleQuality, likeness, sample_quality
 
 # What each limit rests on; tests/test_thresholds.py holds patients on both sides of it.
 COPIED = 0.005  # of the rows: fewer copies change no score by more than its error
@@ -83,13 +80,10 @@ def likely_rows(subject: Subject, chart: Chart) -> None:
     _duplicates(subject, plain, chart)
 
 
-def _original(subject: Subject, chosen: list[int]) -> list[int]:
+def _original(subject: Subject, found: list[int]) -> list[int]:
     """Row numbers in the whole data."""
-    n, most = len(subject.whole), len(subject.data)
-    if n == most:
-        return chosen
-    order = torch.randperm(n, generator=torch.Generator().manual_seed(subject.seed))[:most].sort().values
-    return [int(order[i]) for i in chosen]
+    order = chosen(len(subject.whole), len(subject.data), subject.seed)
+    return [int(order[i]) for i in found]
 
 
 def _duplicates(subject: Subject, log_p: Tensor, chart: Chart) -> None:
@@ -118,40 +112,3 @@ def _duplicates(subject: Subject, log_p: Tensor, chart: Chart) -> None:
                 "hold out other rows, or remove the copies before splitting",
                 unit="rows",
             )  # fmt: skip
-
-
-def samples(subject: Subject, chart: Chart) -> None:
-    """Samples of the model against held-out data."""
-    quality = (
-        _of_tables(subject, chart)
-        if subject.data.missing
-        else sample_quality(subject.vae, subject.data, subject.seed, features=chart.features)
-    )
-    n = len(subject.data) // 2
-    for name, value in quality.samples._asdict().items():
-        if value is not None:
-            chart.numbers[f"sample_{name}"] = Number(value, math.nan)
-    for name, words, remedy in (
-        ("precision", "of samples lie where the data are",
-         "a prior that the codes fill, a better decoder, or more latent dimensions"),
-        ("coverage", "of data have a sample near them",
-         "look for kinds of data that the samples miss; a richer prior, or a scale of the likelihood that is learned"),
-    ):  # fmt: skip
-        value, usual = getattr(quality.samples, name), getattr(quality.baseline, name)
-        number = Number(value, math.sqrt(max(usual * (1 - usual), 0.25 / n) / n))
-        chart.find(
-            f"samples_low_{name}", 0.2 + 0.4 * (1 - value / max(usual, 1e-9)), number, number.below(0.5 * usual),
-            f"{value:.0%} {words}, against {usual:.0%} for other data.", remedy, picture="samples",
-        )  # fmt: skip
-
-
-def _of_tables(subject: Subject, chart: Chart) -> SampleQuality:
-    """The same for rows with holes: samples get the holes of other rows."""
-    half, (seed, data) = len(subject.data) // 2, (subject.seed, subject.data)
-    order = torch.randperm(len(data), generator=torch.Generator().manual_seed(seed))
-    first, second = data[order[:half]], data[order[half : 2 * half]]
-    drawn, _ = simulate(subject.vae, second, half, seed, subject.table)
-    points = [
-        chart.features(t.x) if chart.features is not None else cells(subject, t.x) for t in (first, second, drawn)
-    ]
-    return SampleQuality(likeness(points[0], points[2], seed), likeness(points[0], points[1], seed))

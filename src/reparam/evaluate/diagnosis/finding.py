@@ -13,6 +13,8 @@ from torch import Tensor
 
 from reparam.shapes import Float
 
+# the fields of Disentanglement
+SCORES = ("mig", "sap", "factor_vae", "modularity", "disentanglement", "completeness", "informativeness")
 SURE = 0.9999  # a finding is named only where its number lies beyond its limit with this probability
 
 
@@ -159,7 +161,7 @@ class Diagnosis:
         of = "" if self.rows == self.rows_in_all else f" of {self.rows_in_all:,}"
         where = f"{len(self.numbers)} numbers from {self.rows:,}{of} rows"
         if self.healthy:
-            return f"nothing found to be wrong ({where}{_fit(self.numbers)})"
+            return "\n".join([f"nothing found to be wrong ({where}{_fit(self.numbers)})", *_scores(self.numbers)])
         count = f"{len(self.findings)} finding{'s' * (len(self.findings) > 1)}"
         parts = [f"{count}, the heaviest first ({where}{_fit(self.numbers)})"]
         for i, f in enumerate(self.findings, 1):
@@ -168,7 +170,18 @@ class Diagnosis:
             parts.append(f"\n{head:<44}weight {f.weight:.2f}   {sure}")
             for label, words in (("", f.sentence), ("try: ", f.remedy)):
                 parts.append(textwrap.fill(words, 96, initial_indent="   " + label, subsequent_indent="   "))
-        return "\n".join(parts)
+        return "\n".join([*parts, *_scores(self.numbers)])
+
+
+def _scores(numbers: Mapping[str, Number]) -> list[str]:
+    """Lines about known factors, where they were given."""
+    known = [n for n in SCORES if n in numbers]
+    if not known:
+        return []
+    lines = [
+        f"   {n.replace('_', ' '):<18}{numbers[n].value:.2f}   {numbers[n + '_by_chance'].value:.2f}" for n in known
+    ]
+    return ["\nagainst the known factors, from 0 to 1, and of the same factors in random order", *lines]
 
 
 def _fit(numbers: Mapping[str, Number]) -> str:

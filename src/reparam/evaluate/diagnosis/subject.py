@@ -93,12 +93,16 @@ class Subject:
         return data
 
 
+def chosen(n: int, rows: int, seed: int) -> Tensor:
+    """The numbers of at most so many of n rows, chosen by the seed, in their order."""
+    if n <= rows:
+        return torch.arange(n)
+    return torch.randperm(n, generator=torch.Generator().manual_seed(seed))[:rows].sort().values
+
+
 def some(data: Dataset, rows: int, seed: int) -> Dataset:
     """At most so many rows, chosen by the seed, in their order."""
-    if len(data) <= rows:
-        return data
-    order = torch.randperm(len(data), generator=torch.Generator().manual_seed(seed))
-    return data[order[:rows].sort().values]
+    return data if len(data) <= rows else data[chosen(len(data), rows, seed)]
 
 
 def posterior_draws(vae: VAE, x: Tensor, c: tuple[Tensor, ...], seed: int, purpose: str, n: int, k: int = 1) -> Tensor:
@@ -136,13 +140,16 @@ def simulate(vae: VAE, data: Dataset, n: int, seed: int, table: TableSchema | No
         x = torch.cat(
             [vae.likelihood(z[i : i + step], *(t[i : i + step] for t in c)).sample() for i in range(0, n, step)]
         )
-    x = x.cpu().to(like.dtype)
-    if data.missing:
-        holes = data.x[rows].isnan()
-        for i, name in enumerate(table.indicators if table else ()):
-            holes[:, table.places[name]] = x[:, len(table.modelled) + i] == 1  # type: ignore[union-attr]
-        x = torch.where(holes, torch.nan, x)
+    x = with_holes(x.cpu().to(like.dtype), data.x[rows], table) if data.missing else x.cpu().to(like.dtype)
     return Dataset(x, contexts=tuple(t[rows] for t in data.contexts), missing=data.missing), z
+
+
+def with_holes(x: Tensor, like: Tensor, table: TableSchema | None = None) -> Tensor:
+    """Made rows (N, E) with the holes of as many others; of a table that models which cells are missing, its own."""
+    holes = like.isnan()
+    for i, name in enumerate(table.indicators if table else ()):
+        holes[:, table.places[name]] = x[:, len(table.modelled) + i] == 1  # type: ignore[union-attr]
+    return torch.where(holes, torch.nan, x)
 
 
 def families(

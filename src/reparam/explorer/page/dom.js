@@ -69,5 +69,5 @@ export function button(text, pressed, attributes = {}) {
 }
 
 export function explain(summary, ...content) {
-  return h("details", { class: "word" }, h("summary", {}, summary), ...content.map((c) => h("p", {}, c)));
+  return h("details", { class: "word" }, h("summary", {}, summary), ...content.filter(Boolean).map((c) => h("p", {}, c)));
 }

@@ -45,8 +45,8 @@ function curves(app, name, title) {
   if (!series.length) return null;
   const flat = series.flatMap(([, p]) => p.map((q) => q[1])).sort((a, b) => a - b), cut = flat[Math.floor(0.02 * flat.length)];
   const low = name === "kl" ? flat[0] : cut, high = flat[flat.length - 1], last = records[records.length - 1].epoch, first = records[0].epoch;
-  return h("div", {}, h("h4", {}, title), new Chart(app, name, `${title} over epochs, nats per datum`, 360, 190, (on, w, hh) => {
-    const soft = ink("soft"), x = (e) => 48 + (w - 60) * (e - first) / (last - first || 1), y = (v) => hh - 30 - (hh - 52) * (Math.max(low, v) - low) / (high - low || 1);
+  return h("div", {}, h("h4", {}, `${title}, nats per datum`), new Chart(app, name, `${title} over epochs, nats per datum`, 360, 194, (on, w, hh) => {
+    const soft = ink("soft"), x = (e) => 48 + (w - 60) * (e - first) / (last - first || 1), y = (v) => hh - 34 - (hh - 56) * (Math.max(low, v) - low) / (high - low || 1);
     for (const [v, said] of ticks(low, high, 4)) {
       on.path([[48, y(v)], [w, y(v)]], { stroke: ink("line") });
       on.text(said, 42, y(v) + 4, { fill: soft, size: 11, anchor: "end" });
@@ -55,8 +55,8 @@ function curves(app, name, title) {
       on.path(points.map(([e, v]) => [x(e), y(v)]), { stroke: groups()[i], line: 2 });
       on.text(kind, 48 + 48 * i, 10, { fill: groups()[i], size: 11, weight: 600 });
     });
-    for (const [e, said] of ticks(first, last, 5).filter(([t]) => Number.isInteger(t))) on.text(said, x(e), hh - 12, { fill: soft, size: 11, anchor: "middle" });
-    on.text("epoch", w - 4, hh - 4, { fill: soft, size: 11, anchor: "end" });
+    for (const [e, said] of ticks(first, last, 5).filter(([t]) => Number.isInteger(t))) on.text(said, x(e), hh - 18, { fill: soft, size: 11, anchor: "middle" });
+    on.text("epoch", w - 4, hh - 3, { fill: soft, size: 11, anchor: "end" });
   }).element);
 }
 
@@ -72,7 +72,7 @@ export function health(app) {
     h("p", { class: "note" }, `Means over the ${s.n.toLocaleString("en")} rows shown, ± one standard error; log p(x) by ${s.method === "prior" ? "sampling of the prior" : "importance sampling"} with ${s.k} draws a row, a lower bound in expectation.`),
     explain("What is the bound?", "log p(x) is an average over all z that could have caused x, which nobody can sum up. The evidence lower bound "
       + "(ELBO) lies below it by exactly the KL between the encoder's q(z|x) and the true posterior: the better the encoder, the tighter.")),
-    h("section", {}, h("h3", {}, meta.dims[0].kl === null ? "Spread of each dimension" : "KL of each dimension"), klBars(app),
+    h("section", {}, h("h3", {}, meta.dims[0].kl === null ? "Spread of each dimension" : "KL of each dimension, nats"), klBars(app),
       explain("What is the KL?", "KL(q(z|x) || p(z)) is how far the encoder's belief about a datum is from the prior, in nats: what the code costs, and "
         + "the most that it can tell. A dimension with 0 nats tells nothing.")),
     d ? h("section", { class: "all" }, h("h3", {}, "What the doctor says"), d.findings.length ? h("ol", { class: "findings" }, d.findings.map((f) =>

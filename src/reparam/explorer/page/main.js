@@ -1,6 +1,7 @@
 // The page: reads what is inside it (or asks the server that it came from), and puts the parts together.
+import { blended } from "./between.js";
 import { isDark } from "./colours.js";
-import { choice, button, fill, h, later, number, save, say, short } from "./dom.js";
+import { choice, button, count, fill, h, later, measured, save, say, short } from "./dom.js";
 import { gaussian, likelihood, posterior, prior } from "./heads.js";
 import { health } from "./health.js";
 import { here } from "./here.js";
@@ -19,7 +20,7 @@ import { words } from "./words.js";
 
 class App {
   constructor({ meta, arrays }, model) {
-    Object.assign(this, { meta, arrays, model, state: new State(meta), start: [], ellipses: null, own: null, draws: meta.model ? 500 : 1000 });
+    Object.assign(this, { meta, arrays, model, state: new State(meta, arrays), start: [], ellipses: null, own: null, draws: meta.model ? 500 : 1000 });
     this.state.z = this.latent(0);
     this.colours = this.colourings();
     if (arrays.context) this.state.context = arrays.context.slice(0, arrays.context.length / meta.rows);
@@ -33,7 +34,7 @@ class App {
       return { key, name, values, low: at(0.02), high: at(0.98), unit, words };
     };
     if (meta.labels) out.push(meta.labels.kind === "names" ? { key: "label", name: "label", values: arrays.label, names: meta.labels.names } : ranged("label", "label", arrays.label));
-    out.push(ranged("log_p", "log p(x)", arrays.log_p, "log p(x), nats"), ranged("reconstruction", "reconstruction", arrays.reconstruction, "E log p(x|z), nats"));
+    out.push(ranged("log_p", "log p(x)", arrays.log_p, `log p(x), nats, by ${meta.scores.k} draws a row`), ranged("reconstruction", "reconstruction", arrays.reconstruction, "E log p(x|z), nats"));
     if (arrays.kl) out.push(ranged("kl", "KL", arrays.kl, "KL(q(z|x) || p(z)), nats"));
     if (arrays.x && meta.data.kind === "table") {
       meta.data.columns.forEach((c, j) => {
@@ -41,6 +42,9 @@ class App {
         if (c.classes && c.classes <= 12) out.push({ key: `column ${j}`, name: c.name, values: values.map((v) => (Number.isNaN(v) ? 255 : v)), names: Array.from({ length: c.classes }, (_, k) => className(c, k)) });
         else out.push(ranged(`column ${j}`, c.name, values.map((v) => inUnits(c, v)), c.name, (v) => word(c, v)));
       });
+    }
+    if (meta.data.kind === "line" && meta.data.size <= 2000) { // asked for when one of them is chosen
+      for (let j = 0; j < meta.data.size; j++) out.push({ key: `column ${j}`, name: this.element(j), fetch: async () => ranged("", "", await this.model.column(j), this.element(j)) });
     }
     let at = 0;
     for (const c of meta.contexts) {
@@ -53,8 +57,14 @@ class App {
     return out;
   }
 
+  element(j) { return this.meta.data.columns ? this.meta.data.columns[j] : `element ${j + 1}`; }
+  async fetched(colour) { // with its values, which a column of a long row has not from the beginning
+    const { key, name } = colour;
+    if (!colour.values) Object.assign(colour, await colour.fetch(), { key, name });
+  }
+
   // -- z and rows
-  go(z) { this.state.set({ z: Float64Array.from(z) }); }
+  go(z, at = null) { this.state.set({ z: Float64Array.from(z), at }); } // ``at`` is where on the map, if it was chosen there
   latent(row) { return Float64Array.from(this.arrays.z.subarray(row * this.meta.dim, (row + 1) * this.meta.dim)); }
   distance(z, row) { return Math.hypot(...this.latent(row).map((v, j) => v - z[j])); }
   nearest(z, k) {
@@ -76,7 +86,7 @@ class App {
     if (!labels) return "";
     return labels.kind === "names" ? labels.names[this.arrays.label[row]] || "another label" : short(this.arrays.label[row]);
   }
-  title(row) { return `row ${this.arrays.row[row]}${this.meta.labels ? `, ${this.label(row)}` : ""}`; }
+  title(row) { return `row ${this.arrays.row[row]}${this.meta.labels ? `, ${Number.isNaN(Number(this.label(row))) ? "" : "label "}${this.label(row)}` : ""}`; }
   rings() { return (this.meta.model || this.meta).prior.plain; } // only N(0, I) has them
 
   // -- pins
@@ -127,7 +137,7 @@ class App {
     canvas.style.width = `${2 * wide + 4}px`;
     canvas.getContext("2d").drawImage(a, 0, 0);
     canvas.getContext("2d").drawImage(b, a.width + gap, 0);
-    text.textContent = `${this.title(row)}: log p(x) ${number(this.arrays.log_p[row], 1)}`;
+    text.textContent = `${this.title(row)}: log p(x) ${measured([this.arrays.log_p[row], this.arrays.log_p_error[row]])}`;
   }
   contextOf(row) {
     if (!this.arrays.context) return null;
@@ -169,8 +179,9 @@ class App {
   saveRows(rows) {
     const { meta, arrays } = this, { data } = meta, quote = (t) => (/[",\n]/.test(t) ? `"${t.replace(/"/g, '""')}"` : t);
     const names = data.kind === "table" ? data.columns.map((c) => c.name) : data.columns || Array.from({ length: data.size }, (_, j) => `x${j}`);
-    const head = ["row", ...(meta.labels ? ["label"] : []), "log_p", "reconstruction", ...meta.dims.map((_, j) => `z${j + 1}`), ...(arrays.x ? names : [])];
-    const lines = rows.map((i) => [arrays.row[i], ...(meta.labels ? [this.label(i)] : []), arrays.log_p[i], arrays.reconstruction[i],
+    const head = ["row", ...(meta.labels ? ["label"] : []), "log_p", "log_p_error", "reconstruction", ...(arrays.umap ? ["umap1", "umap2"] : []), ...meta.dims.map((_, j) => `z${j + 1}`), ...(arrays.x ? names : [])];
+    const lines = rows.map((i) => [arrays.row[i], ...(meta.labels ? [this.label(i)] : []), arrays.log_p[i], arrays.log_p_error[i], arrays.reconstruction[i],
+      ...(arrays.umap ? arrays.umap.subarray(2 * i, 2 * i + 2) : []),
       ...this.latent(i), ...(arrays.x ? Array.from(arrays.x.subarray(i * data.size, (i + 1) * data.size), (v, j) => (data.kind === "table" ? plainCell(data.columns[j], v) : v)) : [])].map((v) => quote(String(v))).join(","));
     save("selection.csv", [head.map(quote).join(","), ...lines].join("\n") + "\n", "text/csv");
   }
@@ -215,7 +226,7 @@ class App {
     state.on("theme", theme);
     this.map = new LatentMap(this);
     const facts = `${meta.rows.toLocaleString("en")}${meta.rows < meta.total ? ` of ${meta.total.toLocaleString("en")}` : ""} rows in ${meta.dim} latent dimension${meta.dim === 1 ? "" : "s"}`
-      + ` · log p(x) ${number(meta.scores.log_p[0], 1)} nats`;
+      + ` · log p(x) ${measured(meta.scores.log_p)} by ${count(meta.scores.k, "draw")} a row`;
     fill(document.getElementById("top"), h("div", {}, h("p", { class: "over" }, "reparam explorer"), h("h1", {}, meta.name), h("p", { class: "lede" }, facts)),
       h("div", { class: "row" }, button("Copy the address of this view", async (e) => {
         try { await navigator.clipboard.writeText(location.href); e.target.textContent = "Copied"; } catch { e.target.textContent = "It is in the address bar"; }
@@ -224,11 +235,15 @@ class App {
       meta.data.kind === "table" ? [h("div", { class: "side" }, this.map.element, this.pinStrip()), here(this)]
         : [this.map.element, h("div", { class: "side" }, here(this), this.pinStrip())]), this.tabs());
     const write = later(150, () => history.replaceState(null, "", state.address()));
-    state.on("z pins colour basis across up view tab ellipses theme context", write);
+    state.on("z pins colour basis across up view tab ellipses theme context temperature", write);
     const soon = later(60, () => this.drawEllipses());
     state.on("ellipses view basis across up z", () => { if (state.ellipses || this.own) soon(); });
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => state.tell("theme"));
-    addEventListener("hashchange", () => { state.read(location.hash, this.colours.map((c) => c.key), (row) => this.rowPin(row)); state.tell("basis", "z", "pins", "colour", "tab", "ellipses", "theme", "view"); });
+    addEventListener("hashchange", () => { state.read(location.hash, this.colours.map((c) => c.key), (row) => this.rowPin(row));
+      const { view } = state; // which other axes put aside
+      state.tell("basis", "z", "pins", "colour", "tab", "ellipses", "theme", "temperature");
+      state.set({ view });
+    });
     this.map.drawNow();
     this.start.forEach((begin) => begin());
     if (state.ellipses) soon();
@@ -242,7 +257,7 @@ async function main() {
   const found = text ? await inside(text) : await ask("points");
   const app = new App(found, found.meta.model ? new Local(found.meta, found.arrays) : new Remote(found.meta, found.arrays));
   app.build();
-  app.library = { run, likelihood, posterior, prior, gaussian, Random, between };
+  app.library = { blended, run, likelihood, posterior, prior, gaussian, Random, between };
   window.reparam = app; // for the console: await reparam.model.mean([0, 0], 1)
 }
 

@@ -1,6 +1,6 @@
 // The map: every datum at its posterior mean, on a canvas whose pixels are written directly, so that 50,000 stay smooth.
 import { groups, hex, ink, rest, rgb, scale } from "./colours.js";
-import { button, choice, count, dimension, explain, h, number, save, say, short } from "./dom.js";
+import { button, choice, count, dimension, explain, h, measured, save, say } from "./dom.js";
 import { CanvasInk, SvgInk, ticks } from "./figure.js";
 
 export class LatentMap {
@@ -11,7 +11,7 @@ export class LatentMap {
     this.mode = "walk";
     this.frames = [];
     this.build();
-    this.state.on("basis across up", () => { this.state.view = null; this.place(); this.draw(); });
+    this.state.on("basis across up", () => { Object.assign(this.state, { view: null, at: null }); this.place(); this.draw(); });
     this.state.on("colour selection theme", () => { this.paint(); this.draw(); });
     this.state.on("z pins ellipses", () => this.over());
     this.state.on("view", () => this.draw());
@@ -31,7 +31,7 @@ export class LatentMap {
     this.tip.hidden = true;
     this.box = h("div", { class: "map" }, this.base, this.top, this.tip);
     const axes = meta.dims.map((_, j) => [j, dimension(j)]);
-    const basis = [...(meta.pca ? [["pca", "components"]] : []), ["dims", "dimensions"]];
+    const basis = [...(meta.pca ? [["pca", "components"]] : []), ["dims", "dimensions"], ...(this.app.arrays.umap ? [["umap", "UMAP"]] : [])];
     this.pick = [
       choice("Across", axes, state.across, (v) => state.set({ across: +v })),
       choice("Up", axes, state.up, (v) => state.set({ up: +v })),
@@ -44,7 +44,8 @@ export class LatentMap {
     this.legend = h("div", { class: "legend" });
     this.picked = h("div", { class: "row picked" });
     const shown = () => this.pick.forEach((p) => { p.hidden = state.basis !== "dims"; });
-    state.on("basis", shown);
+    const rounds = () => { this.ellipses.disabled = state.basis === "umap"; };
+    state.on("basis", () => { shown(); rounds(); });
     this.element = h("section", { class: "card", "aria-labelledby": "map-title" },
       h("div", { class: "head" }, h("h2", { id: "map-title" }, "Map"),
         h("div", { class: "row tools", role: "group", "aria-label": "What dragging does" }, modes)),
@@ -63,8 +64,11 @@ export class LatentMap {
       explain("What is this?", "Each dot is one datum at the mean of its posterior q(z|x): the place in the latent space where "
         + "the encoder believes its cause to lie. Near dots are alike to the model. The rings are one and two standard "
         + "deviations of the prior p(z), where the model expects its data to come from.",
+      this.app.arrays.umap ? "A UMAP keeps neighbours together and bends everything else: distances between groups, their sizes and the axes mean "
+        + "nothing. No formula leads back from it: a place between the dots is decoded at a mean of the codes of the nearest." : null,
       "A posterior ellipse shows how sure the encoder is: it holds about 86% of q(z|x) in these two directions."));
     shown();
+    rounds();
     this.listen();
   }
 
@@ -76,6 +80,7 @@ export class LatentMap {
 
   place() { // the points' coordinates on the map
     const { z, meta, xy } = this;
+    if (this.state.basis === "umap") { xy.set(this.app.arrays.umap); return; }
     for (let i = 0; i < this.n; i++) {
       const [a, b] = this.state.project(z, i * meta.dim);
       xy[2 * i] = a; xy[2 * i + 1] = b;
@@ -84,6 +89,7 @@ export class LatentMap {
 
   paint() { // the points' colours, and the legend
     const colour = this.app.colours.find((c) => c.key === this.state.colour), { colours, state } = this;
+    if (!colour.values) { this.app.fetched(colour).then(() => { if (state.colour === colour.key) state.tell("colour"); }); return; }
     const chosen = state.selection && new Set(state.selection), pale = rgb(rest());
     const palette = groups().map(rgb);
     for (let i = 0; i < this.n; i++) {
@@ -112,13 +118,18 @@ export class LatentMap {
     return canvas;
   }
 
-  bounds() { // what the view holds unless chosen: nearly all points, and the prior's first ring
-    const low = [Infinity, Infinity], high = [-Infinity, -Infinity];
+  get edges() { // the ends of all points, across and up
+    const ends = [[Infinity, -Infinity], [Infinity, -Infinity]];
     for (let i = 0; i < this.n; i++) for (let k = 0; k < 2; k++) {
-      low[k] = Math.min(low[k], this.xy[2 * i + k]); high[k] = Math.max(high[k], this.xy[2 * i + k]);
+      ends[k][0] = Math.min(ends[k][0], this.xy[2 * i + k]); ends[k][1] = Math.max(ends[k][1], this.xy[2 * i + k]);
     }
-    const span = Math.max(high[0] - low[0], (high[1] - low[1]) * this.width / this.height, 1e-3);
-    return [(low[0] + high[0]) / 2, (low[1] + high[1]) / 2, span * 1.08];
+    return ends;
+  }
+
+  bounds() { // what the view holds unless chosen: all points, clear of the words at its edges
+    const [[left, right], [low, high]] = this.edges, { width, height } = this, edge = { left: 34, right: 14, top: 28, bottom: 46 };
+    const unit = Math.max((right - left) / Math.max(60, width - edge.left - edge.right), (high - low) / Math.max(60, height - edge.top - edge.bottom), 1e-6);
+    return [(left + right) / 2 - (edge.left - edge.right) / 2 * unit, (low + high) / 2 - (edge.bottom - edge.top) / 2 * unit, width * unit];
   }
 
   get view() { return this.state.view || (this.home = this.bounds()); } // centre and width, in latent units
@@ -181,13 +192,14 @@ export class LatentMap {
   marks(on, saved = false) {
     const { state } = this, soft = ink("soft"), line = ink("line"), strong = ink("ink");
     this.axes(on, soft, line);
-    if (this.app.rings()) {
+    const round = state.basis !== "umap"; // a UMAP keeps neighbours, and neither lengths nor shapes
+    if (round && this.app.rings()) {
       for (const k of [1, 2]) {
         const [x, y] = this.toScreen(state.basis === "dims" ? [0, 0] : state.project(new Float64Array(this.meta.dim)));
         on.circle(x, y, k * this.pixel, { stroke: soft, line: 1, alpha: 0.55 });
       }
     }
-    (this.app.ellipses || []).forEach((e) => on.path(this.ellipse(e), { stroke: e.own ? strong : soft, line: e.own ? 2 : 0.6, close: true }));
+    if (round) (this.app.ellipses || []).forEach((e) => on.path(this.ellipse(e), { stroke: e.own ? strong : soft, line: e.own ? 2 : 0.6, close: true }));
     state.pins.forEach((pin, i) => {
       const [x, y] = this.toScreen(state.project(pin.z));
       on.circle(x, y, 9, { fill: ink("card"), stroke: strong, line: 1.5 });
@@ -197,7 +209,7 @@ export class LatentMap {
       const [x, y] = this.toScreen(state.project(this.app.own.mean));
       on.path([[x, y - 8], [x + 8, y], [x, y + 8], [x - 8, y]], { fill: ink("mark"), stroke: ink("card"), line: 1.5, close: true });
     }
-    if (!saved) this.cross(on, this.toScreen(state.project(state.z)));
+    if (!saved) this.cross(on, this.toScreen(state.place()));
     if (this.lasso && this.lasso.length > 1) on.path(this.lasso, { stroke: strong, line: 1.5, dash: [4, 4] });
   }
 
@@ -209,15 +221,15 @@ export class LatentMap {
   }
 
   axes(on, soft, line) {
-    const card = ink("card");
+    const card = ink("card"), plain = this.state.basis === "umap" ? [] : null; // whose axes have no numbers
     const [low, , high] = [this.toLatent([0, this.height]), 0, this.toLatent([this.width, 0])];
-    for (const [v, said] of ticks(low[0], high[0], 6)) {
+    for (const [v, said] of plain || ticks(low[0], high[0], 6)) {
       const [x] = this.toScreen([v, 0]);
       if (x < 30 || x > this.width - 12) continue;
       on.path([[x, this.height - 4], [x, this.height]], { stroke: line });
       on.text(said, x, this.height - 8, { fill: soft, size: 11, anchor: "middle", halo: card });
     }
-    for (const [v, said] of ticks(low[1], high[1], 6)) {
+    for (const [v, said] of plain || ticks(low[1], high[1], 6)) {
       const [, y] = this.toScreen([0, v]);
       if (y < 24 || y > this.height - 24) continue;
       on.path([[0, y], [4, y]], { stroke: line });
@@ -225,7 +237,7 @@ export class LatentMap {
     }
     const { state, meta } = this, share = meta.pca && meta.pca.share.map((s) => `${Math.round(100 * s)}% of the variance`);
     const names = state.basis === "pca" ? [`first component, ${share[0]}`, `second component, ${share[1]}`]
-      : [dimension(state.across), dimension(state.up)];
+      : state.basis === "umap" ? ["UMAP, first axis", "UMAP, second axis"] : [dimension(state.across), dimension(state.up)];
     const across = `${names[0]} →`, up = `↑ ${names[1]}`;
     on.text(across, this.width - 10, this.height - 26, { fill: soft, size: 12, anchor: "end", halo: card });
     on.text(up, 10, 18, { fill: soft, size: 12, halo: card });
@@ -309,7 +321,8 @@ export class LatentMap {
     this.state.set({ view: [a + (x - a) * to / wide, b + (y - b) * to / wide, to] });
   }
   fit() { this.state.set({ view: null }); }
-  walk(at) { this.app.go(this.state.lift(this.toLatent(at))); }
+  walk(at) { this.step(this.toLatent(at)); }
+  step(to) { this.app.go(this.state.lift(to), to); }
 
   click(at) {
     const row = this.nearestOnScreen(at, 8);
@@ -317,9 +330,9 @@ export class LatentMap {
   }
 
   key_(e) {
-    const step = this.view[2] / (e.shiftKey ? 200 : 40), [a, b] = this.state.project(this.state.z);
+    const step = this.view[2] / (e.shiftKey ? 200 : 40), [a, b] = this.state.place();
     const moves = { ArrowLeft: [a - step, b], ArrowRight: [a + step, b], ArrowUp: [a, b + step], ArrowDown: [a, b - step] };
-    if (moves[e.key]) this.app.go(this.state.lift(moves[e.key]));
+    if (moves[e.key]) this.step(moves[e.key]);
     else if (e.key === "+" || e.key === "=") this.zoom(1.3);
     else if (e.key === "-") this.zoom(1 / 1.3);
     else if (e.key === "0") this.fit();
@@ -360,9 +373,10 @@ export class LatentMap {
     const { selection } = this.state;
     this.picked.hidden = !selection;
     if (!selection) return;
-    const mean = selection.reduce((s, i) => s + this.app.arrays.log_p[i], 0) / selection.length;
+    const n = selection.length, all = this.app.arrays.log_p, mean = selection.reduce((s, i) => s + all[i], 0) / n;
+    const error = n > 1 ? Math.sqrt(selection.reduce((s, i) => s + (all[i] - mean) ** 2, 0) / (n - 1) / n) : this.app.arrays.log_p_error[selection[0]];
     this.picked.replaceChildren(h("strong", {}, `${count(selection.length, "row")} selected`),
-      h("span", { class: "soft" }, `mean log p(x) ${number(mean, 1)} nats`), h("span", { class: "gap" }),
+      h("span", { class: "soft" }, `mean log p(x) ${measured([mean, error])}`), h("span", { class: "gap" }),
       button("CSV", () => this.app.saveRows(selection), { "aria-label": "Save the selected rows as CSV" }),
       button("Clear", () => this.state.set({ selection: null })));
   }

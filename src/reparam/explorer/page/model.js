@@ -33,6 +33,10 @@ export class Local {
     return x;
   }
 
+  async column(j) { // one number of every row, in its own units
+    return Float32Array.from({ length: this.meta.rows }, (_, i) => this.x[i * this.size + j]);
+  }
+
   async mean(z, rows, context) {
     const { out, each } = this.parameters(z, rows, context), y = new Float32Array(rows * this.size);
     for (let r = 0; r < rows; r++) this.px.mean(out, r * each, y, r * this.size);

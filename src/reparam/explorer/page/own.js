@@ -1,6 +1,6 @@
 // A datum of one's own: an image or a row, by drop, file, pencil or keys. Its posterior, reconstruction and log p(x).
 import { ink } from "./colours.js";
-import { button, explain, fill, h, later, measured, number, say } from "./dom.js";
+import { button, count, explain, fill, h, later, measured, number, say } from "./dom.js";
 import { CanvasInk } from "./figure.js";
 import { picture, rowTable } from "./show.js";
 import { logUnits, plainCell, readCell } from "./units.js";
@@ -44,12 +44,12 @@ export function own(app) {
         h("figure", {}, picture(h("canvas", { role: "img", "aria-label": "Its reconstruction", id: "own-reconstruction" }), data, mean, 0, data.kind === "line" ? 300 : 128), h("figcaption", {}, "reconstruction")));
     fill(result, pair, h("dl", { class: "numbers" },
       h("dt", {}, "log p(x)"), h("dd", { id: "own-logp" }, measured([score.logp, score.error])),
+      h("dt", {}, "estimated by"), h("dd", { id: "own-draws" }, `${count(score.k, "draw")} of ${meta.autoencoder ? "the prior" : "q(z|x)"}, worth ${number(score.ess, 1)}`),
       h("dt", {}, "among the data"), h("dd", {}, `${where} of the ${all.length.toLocaleString("en")} rows shown`),
-      score.kl === null ? null : [h("dt", {}, "KL of q(z|x)"), h("dd", {}, `${number(score.kl, 1)} nats`)],
-      h("dt", {}, "effective draws"), h("dd", {}, `${number(score.ess, 1)} of ${score.k}`)), histogram(all, score.logp),
+      score.kl === null ? null : [h("dt", {}, "KL of q(z|x)"), h("dd", {}, `${number(score.kl, 1)} nats`)]), histogram(all, score.logp),
     data.binarize ? h("p", { class: "note" }, "The model reads black and white: grey values are cut at 1/2 here.") : null,
     explain("What does it mean?", "log p(x) is how many nats the model gives to this datum; it is estimated from draws of q(z|x), and the error "
-      + "behind ± is that of the draws. Few effective draws say that the estimate rests on a handful of them and lies too low. A datum far to "
+      + "behind ± is one standard error of these draws. Where they are worth only a few, the estimate rests on a handful of them and lies too low. A datum far to "
       + "the left of all others is one that the model has not learned."));
     say(`Your datum: log p(x) ${number(score.logp, 1)} nats, ${where} of the data`);
   }
@@ -159,5 +159,6 @@ function histogram(all, mark) { // where a value stands among others
   on.path([[x, 0], [x, height - 14]], { stroke: ink("mark"), line: 2 });
   on.text(number(low, 0), 0, height - 2, { fill: ink("soft"), size: 11 });
   on.text(number(high, 0), width, height - 2, { fill: ink("soft"), size: 11, anchor: "end" });
+  on.text("log p(x) of the rows shown, nats", width / 2, height - 2, { fill: ink("soft"), size: 11, anchor: "middle" });
   return canvas;
 }

@@ -29,6 +29,7 @@ export class Remote {
     const { arrays } = await ask("rows", { rows: Array.from(indices) });
     return arrays.x;
   }
+  async column(j) { return (await ask("column", { column: j })).arrays.x; }
   async mean(z, rows, context) { return (await this.send("decode", { rows }, z, context)).arrays.x; }
   async typical(z, rows, context) { return (await this.send("decode", { rows, typical: true }, z, context)).arrays.x; }
   async draw(z, rows, context, seed, times = 1) { return (await this.send("draw", { rows, seed, times }, z, context)).arrays.x; }

@@ -15,15 +15,23 @@ export function manifold(app) {
   const sheet = new Sheet(app, "manifold", tileWidth(app, 52, 104, across));
   const at = (k, axis) => {
     const p = (k + 0.5) / (axis ? up : across);
+    if (state.basis === "umap") return app.map.edges[axis][0] + p * (app.map.edges[axis][1] - app.map.edges[axis][0]);
     if (state.basis === "pca") return meta.pca.sd[axis] * normalQuantile(p);
     return app.model.quantile(p, axis ? state.up : state.across);
   };
+  const said = h("p", { class: "note" });
   const draw = () => sheet.show(Array.from({ length: up }, (_, i) => ({
     tiles: Array.from({ length: across }, (_2, j) => { const z = state.lift([at(j, 0), at(up - 1 - i, 1)]); return { z, name: named(z) }; }),
   })));
-  return { draw, when: "basis across up context theme z", element: under(sheet,
-    h("p", { class: "note" }, "The two axes of the map, at even steps of the prior's probability (its inverse distribution function); the "
-      + "other dimensions are as in the point. A square goes to its place.")) };
+  const steps = {
+    dims: "The two axes of the map, at even steps of the prior's probability (its inverse distribution function); the other dimensions are as in the point.",
+    pca: "The two principal components, at even steps of the probability of a normal distribution as wide as the codes; what is orthogonal to them is as in the point.",
+    umap: "The UMAP in even steps from end to end, each place decoded at a mean of the codes of its nearest data: where the map is empty it shows no more than these.",
+  };
+  const tell = () => { said.textContent = `${steps[state.basis]} A square goes to its place.`; };
+  state.on("basis", tell);
+  tell();
+  return { draw, when: "basis across up context theme z", element: under(sheet, said) };
 }
 
 export function traversals(app) {
@@ -108,7 +116,8 @@ export function samples(app) {
   let seed = 1, draws = "mean";
   const out = h("output", {}, number(state.temperature, 2));
   const heat = h("input", { type: "range", min: "0", max: "1.5", step: "0.05", value: state.temperature, "aria-label": "Temperature",
-    oninput: () => { out.textContent = number(+heat.value, 2); state.set({ temperature: +heat.value }); } });
+    oninput: () => state.set({ temperature: +heat.value }) });
+  state.on("temperature", () => { heat.value = state.temperature; out.textContent = number(state.temperature, 2); });
   const draw = async () => {
     const n = across * 4, z = await app.model.priorDraw(n, state.temperature, seed);
     return sheet.show(Array.from({ length: 4 }, (_, i) => ({ tiles: Array.from({ length: across }, (_2, j) => {
