@@ -21,6 +21,33 @@ LAYERS = {
     "same": (nn.Conv2d(4, 8, 3, padding="same"), (2, 4, 9, 9)),
     "transposed": (nn.ConvTranspose2d(4, 6, 4, stride=2, padding=1, output_padding=1), (5, 4, 6, 7)),
 }
+# whose gradients of weights are products of patches, by any step, border and distance
+FEW_POSITIONS = {
+    "few positions": (nn.Conv2d(8, 32, 4, stride=2, padding=1), (7, 8, 4, 5)),
+    "few, uneven": (nn.Conv2d(5, 64, (3, 2), stride=(2, 1), padding=(2, 1), dilation=(1, 2)), (7, 5, 3, 4)),
+    "few, transposed": (nn.ConvTranspose2d(32, 6, 4, stride=2, padding=1, output_padding=1), (7, 32, 2, 3)),
+    "few, transposed, uneven": (
+        nn.ConvTranspose2d(32, 6, (3, 2), stride=(2, 3), padding=(1, 0), output_padding=(1, 2), dilation=(2, 1)),
+        (7, 32, 2, 3),
+    ),
+}
+LAYERS |= FEW_POSITIONS
+
+
+@narrow_only
+@pytest.mark.parametrize("name", FEW_POSITIONS)
+def test_patches_of_several_images_at_once_or_of_each_alone_are_added_up(name, monkeypatch):
+    layer, shape = LAYERS[name]
+    torch.manual_seed(0)
+    x, found = torch.randn(shape), []
+    for at_once in (1, 3 * 10**3, 1 << 23):
+        monkeypatch.setattr("reparam.engine.convolution._PATCHES", at_once)
+        with products("bfloat16"):
+            out = layer(x)
+        found.append(torch.autograd.grad(out.square().sum(), layer.weight)[0])
+    assert float(found[2].abs().max()) > 0
+    for other in found[:2]:
+        close(other, found[2])
 
 
 # a padding by name goes the way of all other products, which take float32 alone
@@ -86,10 +113,11 @@ def everything(net: nn.Module, given: Tensor) -> list[Tensor]:
 
 
 @narrow_only
-def test_gradients_of_gradients_pass_through_a_convolution():
+@pytest.mark.parametrize("channels", [3, 64], ids=["many positions", "few positions"])
+def test_gradients_of_gradients_pass_through_a_convolution(channels):
     """As a penalty on the slope of a decoder takes them: those of the same layer in float32, to rounding."""
     torch.manual_seed(0)
-    layer, x = nn.Conv2d(2, 3, 3), torch.randn(2, 2, 6, 6).requires_grad_()
+    layer, x = nn.Conv2d(2, channels, 3), torch.randn(2, 2, 6, 6).requires_grad_()
     values = []
     for precision in ("float32", "bfloat16"):
         with products(precision):
