@@ -82,7 +82,7 @@ def _data(options: DoctorOptions, run: Run, schema: Schema) -> tuple[Dataset, Da
     """(data to examine, training data or None): those of DATA, or the rows that training held out."""
     made = (run.config.get("options") or {}) if isinstance(run.config.get("options"), dict) else {}
     own = "data" in made and options.data is not None and _same(options.data, str(made["data"]))
-    known = _training_data(made, schema, options.factors if options.data is None or own else None)
+    known = training_data(made, schema, options.factors if options.data is None or own else None)
     if own:
         say("these are the data that the run was trained on: the rows that it held out are examined")
     if options.data is not None and not own:
@@ -101,7 +101,7 @@ def _same(one: str, other: str) -> bool:
     return one == other or Path(one).resolve() == Path(other)
 
 
-def _training_data(made: dict[str, Any], schema: Schema, factors: str | None) -> tuple[Dataset, Dataset | None] | None:
+def training_data(made: dict[str, Any], schema: Schema, factors: str | None) -> tuple[Dataset, Dataset | None] | None:
     """(rows trained on, rows held out), as the run's own options choose them; None where the data are not there."""
     if "data" not in made or (schema.table is not None and is_large(str(made["data"]))):
         return None  # of a table larger than memory no one can tell again which rows were held out

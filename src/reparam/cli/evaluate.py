@@ -104,7 +104,7 @@ def measure(
         if layers := kl_per_layer(vae, data, min(k or 1, _ELBO_K), seed):
             numbers["kl_layers"] = [layer.value for layer in layers]
     likelihood = likelihood_of(vae, data, k, method, seed, refine, repeats)
-    units = 0.0 if _is_discrete(vae, data) else schema.log_units()
+    units = 0.0 if is_discrete(vae, data) else schema.log_units()
     rows = Estimate.of(likelihood.per_datum + (own := schema.row_units(data)), likelihood.k, likelihood.method)
     if schema.table is not None:  # densities per unit of the columns
         for name in ("elbo", "reconstruction"):
@@ -141,7 +141,8 @@ def latent_dim(vae: VAE, data: Dataset) -> int:
     return int(vae.prior(*data.contexts_of(slice(0, 1), reference(vae))).event_shape[-1])
 
 
-def _is_discrete(vae: VAE, data: Dataset) -> bool:
+def is_discrete(vae: VAE, data: Dataset) -> bool:
+    """Whether p(x|z) gives probabilities, and no densities."""
     c = data.contexts_of(slice(0, 1), reference(vae))
     with seeding.seeded(0):
         p_x = vae.likelihood(vae.prior(*c).sample((1,)).reshape(1, -1), *c)

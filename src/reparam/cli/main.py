@@ -9,7 +9,7 @@ import importlib
 import os
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from reparam.cli.options import COMMANDS
@@ -20,9 +20,14 @@ from reparam.version import __version__
 def main(words: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit status."""
     words = sys.argv[1:] if words is None else list(words)
+    return guarded(lambda: _run(words))
+
+
+def guarded(work: Callable[[], int]) -> int:
+    """The exit status of some work, whose errors become one line."""
     debug = bool(os.environ.get("REPARAM_DEBUG"))
     try:
-        return _run(words)
+        return work()
     except (InputError, MissingExtraError) as error:
         if debug:
             raise

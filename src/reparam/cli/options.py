@@ -176,6 +176,21 @@ class TrainOptions:
 
 
 @dataclass(kw_only=True)
+class SweepOptions(TrainOptions):
+    """Train with many values of the options, and choose by the likelihood of held-out rows."""
+
+    over: str = required(
+        "the options that are varied, ranges or choices: lr=1e-4..1e-2,latent-dim=2..50,posterior=diagonal|full",
+        group="sweep",
+    )
+    trials: int | None = option(
+        None, "how many: all combinations if they are at most 64, else 20, unless given", group="sweep"
+    )
+    jobs: int = option(1, "how many at a time, with an equal share of the cores each", group="sweep")
+    samples: int = option(500, "samples of z for log p(x) of each held-out row", group="sweep")
+
+
+@dataclass(kw_only=True)
 class _Run:
     run: str = required(_RUN, positional=True)
 
@@ -206,6 +221,7 @@ class ResumeOptions(_Run):
     """Go on with a run that was interrupted or killed: the same bits as if it had not been."""
 
     epochs: int | None = option(None, "a new number of epochs in all")
+    trials: int | None = option(None, "of a sweep, a new number of trials in all")
 
 
 @dataclass(kw_only=True)
@@ -387,6 +403,7 @@ COMMANDS: dict[str, tuple[type, str]] = {
     "demo": (DemoOptions, "reparam.cli.demo"),
     "train": (TrainOptions, "reparam.cli.train"),
     "recipes": (RecipesOptions, "reparam.cli.recipes"),
+    "sweep": (SweepOptions, "reparam.cli.sweep"),
     "resume": (ResumeOptions, "reparam.cli.train"),
     "evaluate": (EvaluateOptions, "reparam.cli.evaluate"),
     "doctor": (DoctorOptions, "reparam.cli.doctor"),

@@ -68,7 +68,7 @@ def parser_of(command: str, options: type, words: Sequence[str] = ()) -> Argumen
         print_config=None,
         formatter_class=_Help,
     )
-    if command == "train":
+    if command in ("train", "sweep"):
         parser.add_argument(
             "--config", action=ActionConfigFile, help="a TOML or YAML file of these options, or of a run"
         )

@@ -33,6 +33,7 @@ _OWN_FILES = (
     "config.toml", "model.safetensors", "schema.json", "history.jsonl", "environment.json", "report.html",
     "doctor.html",
 )  # fmt: skip
+SWEEP = "sweep.json"  # what a folder of a sweep has in place of a configuration
 _OWN_FOLDERS = ("checkpoints", "figures")
 # The report's likelihood comes from a few held-out rows, so that it costs seconds; `evaluate` is for all of them.
 _REPORT_ROWS, _REPORT_K = 1000, 200
@@ -68,6 +69,12 @@ def train(options: TrainOptions) -> int:
 
 def resume(options: ResumeOptions) -> int:
     """``reparam resume``."""
+    if (Path(options.run) / SWEEP).exists():
+        from reparam.cli import sweep
+
+        return sweep.resume(options)
+    if options.trials is not None:
+        raise InputError(f"--trials is of a sweep, and {options.run} is a run")
     prepare()
     config = read_config(options.run)
     start(device_of(config.get("options", {}).get("device", "cpu")))
