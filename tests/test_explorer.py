@@ -200,6 +200,7 @@ def test_without_umap_learn_the_extra_is_named(run: Path, capsys, monkeypatch, m
     assert not (run.parent / "never.html").exists()
 
 
+@pytest.mark.thorough  # a minute of compiling
 @pytest.mark.skipif(find_spec("umap") is None, reason="umap-learn is not installed")
 def test_a_umap_keeps_groups_apart_and_repeats_to_the_bit() -> None:
     rng = np.random.default_rng(0)

@@ -201,6 +201,7 @@ class App {
       heads[i].tabIndex = now ? 0 : -1;
       bodies[i].hidden = !now;
       if (now) p.draw();
+      if (now) list.scrollLeft = heads[i].offsetLeft - list.offsetLeft - (list.clientWidth - heads[i].offsetWidth) / 2; // in sight on a phone
     });
     const list = h("div", { role: "tablist", "aria-label": "Ways to walk", class: "tabs", onkeydown: (e) => {
       const step = { ArrowRight: 1, ArrowLeft: -1 }[e.key];
