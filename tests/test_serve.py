@@ -248,10 +248,11 @@ def test_a_conditional_model_is_told_its_contexts(folder: Path) -> None:
         for what, body, words in (
             ("sample", None, "lacks 'given'"), ("sample", {"given": {"kind": "3"}}, "lacks 'dose'"),
             ("score", {"x": IMAGES[:1].tolist()}, "lacks 'context'"),
-            ("score", {"x": IMAGES[:1].tolist(), "context": {**context}}, "list of 1"),
             ("sample", {"given": {"kind": "3", "dose": "much"}}, "number"),
         ):  # fmt: skip
             assert words in served.post(what, body, 400)["error"]
+        uneven = served.post("score", {"x": IMAGES[:1].tolist(), "context": context}, 422)["error"]
+        assert "list of 1 values, one for each row: here are 2" in uneven
         unseen = served.post("sample", {"given": {"kind": "x", "dose": 1}}, 422)["error"]
         assert "never saw" in unseen
         assert NPY not in served.told("openapi.json")["paths"]["/score"]["post"]["requestBody"]["content"]
@@ -354,7 +355,7 @@ def test_wrong_requests_are_refused_in_one_sentence(
     ({"x": [{"city": 3}]}, 400, "text"), ({"x": [{"city": "bonn"}]}, 422, "did you mean 'Bonn'"),
     ({"x": [{"since": "yesterday"}]}, 400, "no date"), ({"x": [{"income": -3}]}, 422, "income"),
     ({"x": [{"visits": 1.5}]}, 422, "visits"), ({"x": [{"age": [3]}]}, 400, "a number"),
-    ({"x": [{"age": 10**400}]}, 400, "a number"),
+    ({"x": [{"age": 10**400}]}, 400, "a number"), ({"x": [{"visits": 2**31 + 1}]}, 400, "counts up to 2,147,483,648"),
 ])  # fmt: skip
 def test_wrong_rows_of_a_table_are_refused_by_column(table: Served, body: Any, status: int, words: str) -> None:
     for what in ("score", "encode", "impute"):

@@ -18,6 +18,16 @@ import { arithmetic, between, interpolation, manifold, samples, traversals } fro
 import { className, inUnits, plainCell, word } from "./units.js";
 import { words } from "./words.js";
 
+const COLOURED = 12; // groups that have a colour of their own
+
+function commonest(c, values) { // of the classes of a column those that are coloured, in their order, and which of them a row has
+  const times = new Array(c.classes).fill(0);
+  for (const v of values) if (v >= 0) times[Math.round(v)]++;
+  const kept = [...times.keys()].sort((a, b) => times[b] - times[a]).slice(0, COLOURED).sort((a, b) => a - b);
+  return { names: kept.map((k) => className(c, k)), values: values.map((v) => { const k = kept.indexOf(Math.round(v)); return k < 0 ? 255 : k; }),
+    rest: c.classes > COLOURED ? "others or missing" : "missing" };
+}
+
 class App {
   constructor({ meta, arrays }, model) {
     Object.assign(this, { meta, arrays, model, state: new State(meta, arrays), start: [], ellipses: null, own: null, draws: meta.model ? 500 : 1000 });
@@ -39,7 +49,7 @@ class App {
     if (arrays.x && meta.data.kind === "table") {
       meta.data.columns.forEach((c, j) => {
         const values = Float64Array.from({ length: meta.rows }, (_, i) => arrays.x[i * meta.data.size + j]);
-        if (c.classes && c.classes <= 12) out.push({ key: `column ${j}`, name: c.name, values: values.map((v) => (Number.isNaN(v) ? 255 : v)), names: Array.from({ length: c.classes }, (_, k) => className(c, k)) });
+        if (c.classes) out.push({ key: `column ${j}`, name: c.name, ...commonest(c, values) });
         else out.push(ranged(`column ${j}`, c.name, values.map((v) => inUnits(c, v)), c.name, (v) => word(c, v)));
       });
     }
