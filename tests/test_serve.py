@@ -253,6 +253,8 @@ def test_a_conditional_model_is_told_its_contexts(folder: Path) -> None:
             assert words in served.post(what, body, 400)["error"]
         uneven = served.post("score", {"x": IMAGES[:1].tolist(), "context": context}, 422)["error"]
         assert "list of 1 values, one for each row: here are 2" in uneven
+        far = served.post("decode", {"z": [[0, 0]], "given": {"kind": "3", "dose": -1e296}}, 422)["error"]
+        assert "'dose' is -1e+296, far beyond training" in far
         unseen = served.post("sample", {"given": {"kind": "x", "dose": 1}}, 422)["error"]
         assert "never saw" in unseen
         assert NPY not in served.told("openapi.json")["paths"]["/score"]["post"]["requestBody"]["content"]

@@ -260,6 +260,7 @@ def _part(spec: Mapping[str, Any]) -> str:
         *some, last = dict.fromkeys(_family(part) for part, _ in spec["parts"])
         return "by the kind of column: " + " or ".join(filter(None, (", ".join(some), last)))
     words = _PARTS.get(kind, kind.rpartition(".")[2].removeprefix("unlisted:"))
+    words += ", times the size of the row" if spec.get("exposure") else ""
     if "scale" not in spec:
         return words
     scale = spec["scale"]

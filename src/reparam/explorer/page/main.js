@@ -33,7 +33,7 @@ class App {
     Object.assign(this, { meta, arrays, model, state: new State(meta, arrays), start: [], ellipses: null, own: null, draws: meta.model ? 500 : 1000 });
     this.state.z = this.latent(0);
     this.colours = this.colourings();
-    if (arrays.context) this.state.context = arrays.context.slice(0, arrays.context.length / meta.rows);
+    if (arrays.context) this.state.context = this.usual(arrays.context.slice(0, arrays.context.length / meta.rows));
     this.wide = Math.max(200, Math.min(420, document.documentElement.clientWidth - 76));
     this.room = Math.max(240, Math.min(1230, document.documentElement.clientWidth - 90));
   }
@@ -153,6 +153,18 @@ class App {
     if (!this.arrays.context) return null;
     const wide = this.arrays.context.length / this.meta.rows;
     return this.arrays.context.slice(row * wide, (row + 1) * wide);
+  }
+
+  usual(context) { // with the size of a usual row, of counts that have one
+    let at = 0;
+    for (const c of this.meta.contexts) { if (c.usual) context[at] = c.usual; at += c.width; }
+    return context;
+  }
+  sized(x) { // the context of a row of one's own, whose size is its total
+    let at = 0;
+    const context = this.state.context && this.state.context.slice();
+    for (const c of this.meta.contexts) { if (c.total) context[at] = x.reduce((s, v) => s + v, 0) / c.total; at += c.width; }
+    return context;
   }
 
   contexts() { // what a conditional model is told
