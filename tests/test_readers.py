@@ -544,3 +544,11 @@ class TestPlaces:
             "bad = {'pandas', 'pyarrow', 'PIL', 'sklearn', 'matplotlib'} & set(sys.modules); assert not bad, bad"
         )
         subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_run_of_the_name_of_bundled_data_is_no_data(tmp_path, monkeypatch):
+    """``train digits --out digits``, then a command that reads the run's data again."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "digits").mkdir()
+    (tmp_path / "digits" / "config.toml").write_text("")
+    assert read("digits").x.shape == (1797, 8, 8)

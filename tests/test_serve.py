@@ -494,6 +494,14 @@ def test_the_command_refuses_wrong_use(folder: Path, capsys) -> None:
             assert said in capsys.readouterr().err
 
 
+def test_answers_are_sent_without_delay() -> None:
+    """Head and body are two writes: by Nagle's rule the second would wait 40 ms for the first to be acknowledged."""
+    with web.bind("127.0.0.1", 0) as listening, socket.create_connection(listening.getsockname()):
+        accepted, _ = listening.accept()
+        with accepted:
+            assert accepted.proto == socket.IPPROTO_TCP  # which asyncio asks before it sets TCP_NODELAY
+
+
 def test_a_token_is_drawn_where_none_is_given(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
     class Nobody:
         def run(self, sockets: list[socket.socket]) -> None:

@@ -100,7 +100,7 @@ def _found(source: Source, contexts: tables.Contexts) -> dict[str, np.ndarray]:
 
 def _read(data: str | Path, labels: str | None, contexts: tables.Contexts) -> Source:
     path = Path(data)
-    if str(data) in BUNDLED and not path.exists():
+    if str(data) in BUNDLED and (not path.exists() or (path / "config.toml").exists()):  # a run of that name is no data
         source = _digits()
     elif not path.exists():
         raise InputError(f"no such file or folder: {data}; bundled data: {', '.join(BUNDLED)}")
