@@ -24,6 +24,7 @@ import pytest
 import torch
 
 import reparam as rp
+from cells import write
 from reparam import networks, web
 from reparam.cli.main import main
 from reparam.data import Schema
@@ -165,6 +166,35 @@ def test_wrong_options_are_one_line_of_words(run: Path, capsys, words: list[str]
     assert said in capsys.readouterr().err
 
 
+def test_cells_are_explored_with_their_batch_and_the_size_of_their_library(tmp_path: Path) -> None:
+    """Their rows are stored sparse; the page holds them dense, and the server computes what torch does."""
+    from reparam.cli.common import dataset
+    from reparam.explorer.compute import Computer
+
+    rng = np.random.default_rng(0)
+    x, batch = rng.poisson(3.0, (60, 70)), np.array(["a", "b"])[np.arange(60) % 2]
+    write(tmp_path / "cells.h5ad", x.astype(np.float32), {"batch": batch})
+    words = f"{tmp_path / 'cells.h5ad'} --out {tmp_path / 'run'} --batch batch --latent-dim 2 --hidden 8 --epochs 1"
+    assert main(["train", *words.split()]) == 0
+    file = tmp_path / "cells.html"
+    asked = ["explore", str(tmp_path / "run"), str(tmp_path / "cells.h5ad"), "--html", str(file), "--no-doctor"]
+    assert main(asked) == 0
+    meta, arrays = payload(file.read_text(encoding="utf-8"))
+    assert np.array_equal(arrays["x"].reshape(60, 70), x)
+    assert [(c["name"], c["width"]) for c in meta["contexts"]] == [("batch", 2), ("size factor", 1)]
+    typical = meta["contexts"][1]["total"]
+    assert np.allclose(arrays["context"].reshape(60, 3)[:, 2], x.sum(1) / typical)
+    run = open_run(tmp_path / "run")
+    assert run.schema is not None
+    data = dataset(run.schema, str(tmp_path / "cells.h5ad"))
+    computer = Computer(look(run, run.schema, data, rows=60, name="cells", doctor=False))
+    context = np.array([0, 1, 2.5], np.float32)
+    _, found = computer.answer("decode", {"rows": 1}, [np.zeros(2, np.float32), context])
+    with torch.no_grad():
+        mean = run.vae.decode(torch.zeros(1, 2), torch.tensor([[0.0, 1.0]]), torch.tensor([[2.5]]))
+    assert np.allclose(found["x"], mean, rtol=1e-6)
+
+
 class Layout:
     """In the place of umap-learn: a layout that shows what it was given."""
 
@@ -200,6 +230,7 @@ def test_without_umap_learn_the_extra_is_named(run: Path, capsys, monkeypatch, m
     assert not (run.parent / "never.html").exists()
 
 
+@pytest.mark.thorough  # a minute of compiling
 @pytest.mark.skipif(find_spec("umap") is None, reason="umap-learn is not installed")
 def test_a_umap_keeps_groups_apart_and_repeats_to_the_bit() -> None:
     rng = np.random.default_rng(0)

@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 import reparam as rp
+from cells import write as write_cells
 from reparam import networks
 from reparam.cli.main import main
 from reparam.data import Schema, read
@@ -30,6 +31,7 @@ RUNS = {
     "full": "train digits --latent-dim 3 --posterior full",
     "conditional": "train d.npz --latent-dim 2 --context kind,dose",
     "counts": "train counts.npy --latent-dim 2",
+    "cells": "train cells.h5ad --latent-dim 2 --batch batch",
     "table": "train table.csv --latent-dim 3",
     "grouped": "train table.csv --latent-dim 3 --context city",
 }
@@ -42,6 +44,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     digits = read("digits", None, [])
     np.savez(folder / "d.npz", x=digits.x, kind=digits.labels, dose=np.arange(len(digits.x)) / 100)
     np.save(folder / "counts.npy", rng.poisson(4, (n, 20)))
+    write_cells(folder / "cells.h5ad", rng.poisson(4, (n, 20)).astype(np.float32), {"batch": rng.choice(["a", "b"], n)})
     frame = pandas.DataFrame({
         "city": rng.choice(["Lyon", "Bonn", "Turin"], n), "age": rng.integers(18, 80, n), "smokes": rng.random(n) < 0.3,
         "income": rng.lognormal(7, 0.5, n), "visits": rng.poisson(2, n), "share": rng.beta(2, 3, n).round(4),
@@ -96,6 +99,9 @@ def test_onnxruntime_gives_what_torch_gives_on_any_number_of_rows(folder: Path, 
         z, noise = torch.randn(rows, wide_of(vae)), torch.randn(rows, wide_of(vae))
         c = () if wide is None else (torch.nn.functional.one_hot(torch.randint(wide, (rows,)), wide).float(),)
         context = {} if wide is None else {"context": c[0].numpy()}
+        if schema.exposed:
+            c = (*c, torch.rand(rows, 1) + 0.5)
+            context["size"] = c[-1].numpy()
         with torch.no_grad():
             px = vae.likelihood(z, *c)
             x = px.sample().float()

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 from refusals import refused, taken_or_refused
 from reparam.data import Dataset, read
+from reparam.data.readers import bundled
 
 QUICK = settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 IDX = {"u1": 0x08, "i1": 0x09, "i2": 0x0B, "i4": 0x0C, "f4": 0x0D, "f8": 0x0E}
@@ -544,3 +545,14 @@ class TestPlaces:
             "bad = {'pandas', 'pyarrow', 'PIL', 'sklearn', 'matplotlib'} & set(sys.modules); assert not bad, bad"
         )
         subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_run_of_the_name_of_bundled_data_is_no_data(tmp_path, monkeypatch):
+    """``train digits --out digits``, then a command that reads the run's data again."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "digits").mkdir()
+    (tmp_path / "digits" / "config.toml").write_text("")
+    assert read("digits").x.shape == (1797, 8, 8)
+    assert bundled("digits")
+    (tmp_path / "digits" / "config.toml").unlink()
+    assert not bundled("digits")  # a folder of images

@@ -10,9 +10,11 @@ import pytest
 import torch
 
 import reparam as rp
+from reparam.data import Schema
 from reparam.errors import MissingExtraError
 from reparam.plots import style
 from reparam.report import write_report
+from reparam.report.words import Facts, model_rows, training_rows
 from reparam.run import describe
 from reparam.train import History
 
@@ -212,3 +214,23 @@ def test_schedules_are_told_with_their_values(tmp_path):
         record["scheduled_beta"] = (i + 1) / 3
     text = plain(write(tmp_path, rp.recipes.vae((6, 5), 3), images(), history=made)[0])
     assert "Schedule of beta 0.3333 in epoch 1, 1 in the last one" in text
+
+
+def test_what_wraps_a_part_is_told_in_words_and_not_by_its_class():
+    """Of tables: a likelihood for each kind of column, of what is seen, and a network of cells."""
+    parts = [(rp.likelihoods.Gaussian, [0]), (rp.likelihoods.Poisson, [1]), (rp.likelihoods.Gaussian, [2])]
+    size = rp.likelihoods.Mixed(torch.nn.Identity(), parts).outputs((3,))[0]
+    mixed = rp.likelihoods.Mixed(rp.networks.mlp(2, size, (8,)), parts)
+    read = rp.networks.Cells(rp.networks.mlp(6, 4, (8,)), [0, 1, 0], torch.zeros(3), torch.ones(3))
+    vae = rp.VAE(
+        rp.priors.VampPrior(rp.posteriors.DiagonalGaussian(read), 5, (3,)),
+        rp.likelihoods.Observed(mixed),
+        rp.posteriors.DiagonalGaussian(read),
+    )
+    facts = Facts(vae, Schema.of(table()), {"train": {"objective": "IWAE(k=5)"}}, [], [], {})
+    told = {row.name: row.value for row in (*model_rows(facts), *training_rows(facts))}
+    assert told["Prior p(z)"] == "VampPrior, a mixture of the posteriors of learned data"
+    assert told["Likelihood p(x|z)"] == "by the kind of column: Gaussian or Poisson; what is missing is left out"
+    assert told["Encoder"] == "fully connected, 6 → 8 → 4, relu, on columns as numbers, with what is missing marked"
+    assert told["Decoder"] == f"fully connected, 2 → 8 → {size}, relu"
+    assert told["Objective"] == "IWAE (k = 5)"

@@ -248,10 +248,13 @@ def test_a_conditional_model_is_told_its_contexts(folder: Path) -> None:
         for what, body, words in (
             ("sample", None, "lacks 'given'"), ("sample", {"given": {"kind": "3"}}, "lacks 'dose'"),
             ("score", {"x": IMAGES[:1].tolist()}, "lacks 'context'"),
-            ("score", {"x": IMAGES[:1].tolist(), "context": {**context}}, "list of 1"),
             ("sample", {"given": {"kind": "3", "dose": "much"}}, "number"),
         ):  # fmt: skip
             assert words in served.post(what, body, 400)["error"]
+        uneven = served.post("score", {"x": IMAGES[:1].tolist(), "context": context}, 422)["error"]
+        assert "list of 1 values, one for each row: here are 2" in uneven
+        far = served.post("decode", {"z": [[0, 0]], "given": {"kind": "3", "dose": -1e296}}, 422)["error"]
+        assert "'dose' is -1e+296, far beyond training" in far
         unseen = served.post("sample", {"given": {"kind": "x", "dose": 1}}, 422)["error"]
         assert "never saw" in unseen
         assert NPY not in served.told("openapi.json")["paths"]["/score"]["post"]["requestBody"]["content"]
@@ -354,7 +357,7 @@ def test_wrong_requests_are_refused_in_one_sentence(
     ({"x": [{"city": 3}]}, 400, "text"), ({"x": [{"city": "bonn"}]}, 422, "did you mean 'Bonn'"),
     ({"x": [{"since": "yesterday"}]}, 400, "no date"), ({"x": [{"income": -3}]}, 422, "income"),
     ({"x": [{"visits": 1.5}]}, 422, "visits"), ({"x": [{"age": [3]}]}, 400, "a number"),
-    ({"x": [{"age": 10**400}]}, 400, "a number"),
+    ({"x": [{"age": 10**400}]}, 400, "a number"), ({"x": [{"visits": 2**31 + 1}]}, 400, "counts up to 2,147,483,648"),
 ])  # fmt: skip
 def test_wrong_rows_of_a_table_are_refused_by_column(table: Served, body: Any, status: int, words: str) -> None:
     for what in ("score", "encode", "impute"):
@@ -489,6 +492,14 @@ def test_the_command_refuses_wrong_use(folder: Path, capsys) -> None:
         ):  # fmt: skip
             assert main(["serve", *words]) == 2
             assert said in capsys.readouterr().err
+
+
+def test_answers_are_sent_without_delay() -> None:
+    """Head and body are two writes: by Nagle's rule the second would wait 40 ms for the first to be acknowledged."""
+    with web.bind("127.0.0.1", 0) as listening, socket.create_connection(listening.getsockname()):
+        accepted, _ = listening.accept()
+        with accepted:
+            assert accepted.proto == socket.IPPROTO_TCP  # which asyncio asks before it sets TCP_NODELAY
 
 
 def test_a_token_is_drawn_where_none_is_given(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:

@@ -86,7 +86,7 @@ def export(run: Run, schema: Schema, folder: str | Path) -> list[Path]:
         require(name, "export", "a model as ONNX")
     folder, vae = Path(folder), run.vae.eval()
     widths = _widths(schema)
-    names = [f"context{i}" if len(widths) > 1 else "context" for i in range(len(widths))]
+    names = ["context"] * bool(_known(schema)) + ["size"] * schema.exposed
     made = {
         "encoder.onnx": (_Encoder(vae.posterior), ["x", "noise", *names], ["mean", "sd", "z"]),
         "decoder.onnx": (_Decoder(vae.likelihood), ["z", *names], ["mean", "likeliest"]),
@@ -105,12 +105,17 @@ def export(run: Run, schema: Schema, folder: str | Path) -> list[Path]:
     return [folder / name for name in (*written, *texts)]
 
 
-def _widths(schema: Schema) -> list[int]:
-    """How many numbers each context has."""
+def _known(schema: Schema) -> int:
+    """How many numbers the contexts of a row have, but for its size."""
     if schema.table is not None:
-        return [len(schema.table.group.categories or ())] if schema.table.group else []
-    total = sum(c.width for c in schema.contexts or ())
-    return [total] if total else []
+        return len(schema.table.group.categories or ()) if schema.table.group else 0
+    return sum(c.width for c in schema.contexts or ())
+
+
+def _widths(schema: Schema) -> list[int]:
+    """How many numbers each context has, of counts the size of the row as the last."""
+    known = _known(schema)
+    return [known] * bool(known) + [1] * schema.exposed
 
 
 @torch.no_grad()
@@ -119,14 +124,16 @@ def _rows(vae: VAE, schema: Schema, n: int, widths: Sequence[int]) -> dict[str, 
     like = reference(vae)
     with seeding.seeded(n):
         contexts = [torch.nn.functional.one_hot(torch.randint(w, (n,)), w).to(like) for w in widths]
+        if schema.exposed:
+            contexts[-1] = torch.rand(n, 1).to(like) + 0.5
         p = vae.prior(*contexts)
         z = p.sample() if p.batch_shape else p.sample((n,))
         x = vae.likelihood(z, *contexts).sample().to(like)
         if schema.table is not None:
             x = x.masked_fill(torch.rand(x.shape, device=x.device) < 0.2, torch.nan)
         named = {"z": z, "x": x, "noise": torch.randn_like(z)}
-    single = len(widths) == 1
-    return named | {"context" if single else f"context{i}": c for i, c in enumerate(contexts)}
+    names = ["context"] * bool(_known(schema)) + ["size"] * schema.exposed
+    return named | dict(zip(names, contexts, strict=True))
 
 
 def _onnx(module: nn.Module, given: list[Tensor], inputs: list[str], outputs: list[str]) -> bytes:
@@ -209,7 +216,10 @@ def example(schema: Schema, names: Sequence[str], widths: Sequence[int], dim: in
     divided = f"  # from 0 to 1: divide pixels by {schema.pixel_max}" if schema.pixel_max else ""
     if schema.table is not None:
         divided = "  # (value - loc) / spread of schema.json, class numbers, counts; NaN where missing"
-    lines = (f'context["{n}"] = np.zeros((len(x), {w}), np.float32)\n' for n, w in zip(names, widths, strict=True))
+    lines = (
+        f'context["{n}"] = np.{"ones" if n == "size" else "zeros"}((len(x), {w}), np.float32)\n'
+        for n, w in zip(names, widths, strict=True)
+    )
     context = "".join(lines)
     return f'''"""Encode rows, decode their codes, and draw new rows, without reparam: pip install numpy onnxruntime."""
 from pathlib import Path

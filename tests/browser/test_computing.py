@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from watching import Watched
 
 from models import Function
-from reparam import networks, posteriors, priors
+from reparam import likelihoods, networks, posteriors, priors
 from reparam.explorer import heads
 from reparam.explorer.program import Weights, program
 from rows_likelihoods import LIKELIHOODS
@@ -127,7 +127,7 @@ def test_likelihoods_have_the_densities_and_means_of_torch(page: Page, name: str
     with torch.no_grad():
         x = likelihood(z).sample()
     weights = Weights()
-    table = heads.decoder(likelihood, (2,), 2, weights, 0)
+    table = heads.decoder(likelihood, (2,), 2, weights, ())
     found = page.evaluate(
         """([table, w, z, x, rows, times]) => {
           w = Float32Array.from(w);
@@ -162,6 +162,36 @@ def test_likelihoods_have_the_densities_and_means_of_torch(page: Page, name: str
         assert bool(((got["drawn"] - got["mean"]).abs() <= 6 * sd / times**0.5 + 1e-9).all())
 
 
+@pytest.mark.parametrize("inflated", [False, True])
+@pytest.mark.parametrize("family", [likelihoods.Poisson, likelihoods.NegativeBinomial])
+def test_an_exposure_multiplies_the_rate_and_no_network_reads_it(page: Page, family: Any, inflated: bool) -> None:
+    """As in models of cells: contexts of a batch, then a size, which the encoder leaves out and the head reads."""
+    shape, batch, sizes = (2, 3) if inflated else (3,), torch.eye(2)[[0, 1, 1]], torch.tensor([[0.5], [1.0], [7.0]])
+    likelihood = family(networks.mlp(2, shape, (5,), context=2), exposure=True)
+    likelihood = (likelihoods.ZeroInflated(likelihood) if inflated else likelihood).eval()
+    encoder = posteriors.DiagonalGaussian(networks.WithoutLast(networks.mlp(3, 4, (5,), context=2)))
+    z, weights = torch.randn(3, 2), Weights()
+    with torch.no_grad():
+        d = likelihood(z, batch, sizes)
+        x = d.sample()
+        code = encoder(x, batch, sizes).mean
+    tables = [heads.decoder(likelihood, (3,), 2, weights, [2, 1]), heads.encoder(encoder, (3,), 2, weights, [2, 1])]
+    log, mean, encoded = page.evaluate(
+        """([[decoder, encoder], w, z, x, c]) => {
+          const { run, likelihood } = reparam.library, m = new Float64Array(9);
+          [w, z, x, c] = [w, z, x, c].map((v) => Float32Array.from(v));
+          const px = likelihood(decoder.head, w), out = run(decoder.ops, w, z, 3, c), each = out.length / 3;
+          for (const r of [0, 1, 2]) px.mean(out, r * each, m, 3 * r);
+          const log = [0, 1, 2].map((r) => px.log(out, r * each, x, 3 * r));
+          return [log, Array.from(m), Array.from(run(encoder.ops, w, x, 3, c))];
+        }""",
+        [tables, weights.buffer().tolist(), numbers(z), numbers(x), numbers(torch.cat([batch, sizes], 1))],
+    )
+    assert torch.allclose(torch.tensor(log), d.log_prob(x), rtol=CLOSE, atol=CLOSE)
+    assert torch.allclose(torch.tensor(mean).reshape(3, 3), d.mean, rtol=CLOSE, atol=CLOSE)
+    assert torch.allclose(torch.tensor(encoded).reshape(3, 4)[:, :2], code, rtol=CLOSE, atol=CLOSE)
+
+
 @pytest.mark.parametrize("name", ["DiagonalGaussian", "FullGaussian", "LowRankGaussian", "Laplace", "Point"])
 def test_posteriors_have_the_densities_and_moments_of_torch(page: Page, name: str) -> None:
     posterior = POSTERIORS[name].make().eval()
@@ -171,7 +201,7 @@ def test_posteriors_have_the_densities_and_moments_of_torch(page: Page, name: st
         q = posterior(x)
         z = q.sample()
     weights = Weights()
-    table = heads.encoder(posterior, (2,), 2, weights, 0)
+    table = heads.encoder(posterior, (2,), 2, weights, ())
     found = page.evaluate(
         """([table, w, x, z]) => {
           const out = reparam.library.run(table.ops, Float32Array.from(w), Float32Array.from(x), 3);

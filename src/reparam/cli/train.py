@@ -20,6 +20,7 @@ from reparam.cli.options import ResumeOptions, TrainOptions
 from reparam.data import Dataset, Schema, Source, infer, open_source, read, too_large
 from reparam.data.counts import TOTAL, Counting
 from reparam.data.readers import ENDING as CELLS
+from reparam.data.readers import bundled
 from reparam.data.table import with_values
 from reparam.errors import InputError, RunFolderError, nearest
 from reparam.recipes import Recipe
@@ -197,9 +198,7 @@ def resolve(options: TrainOptions, source: Source) -> tuple[TrainOptions, Schema
         raise InputError("--channels is for the network conv; mlp takes --hidden")
     plan = replace(
         options,
-        data=options.data
-        if options.data == source.name and not Path(options.data).exists()
-        else _absolute(options.data),
+        data=options.data if bundled(options.data) else _absolute(options.data),
         labels=_absolute(options.labels) if options.labels and Path(options.labels).exists() else options.labels,
         likelihood=likelihood,
         objective=objective,

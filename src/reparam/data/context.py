@@ -67,7 +67,8 @@ class Context:
         """The numbers that the model reads, (N, width) float32, for values of ``where``.
 
         Raises:
-            InputError: for a category that training never saw, or real numbers of another shape, naming the row.
+            InputError: for a category that training never saw, or real numbers of another shape or too large, naming
+                the row.
         """
         if self.categories is None:
             flat = _numbers(self.name, values)
@@ -75,7 +76,14 @@ class Context:
                 raise InputError(
                     f"{where}: context {self.name!r} has {flat.shape[1]} numbers a row; training had {self.width}"
                 )
-            return ((flat - np.array(self.loc)) / np.array(self.spread)).astype(np.float32)
+            with np.errstate(over="ignore"):
+                read = ((flat - np.array(self.loc)) / np.array(self.spread)).astype(np.float32)
+            far = np.argwhere(np.isinf(read) & np.isfinite(flat))
+            if len(far):
+                raise InputError(
+                    f"{where}: row {far[0, 0]}, context {self.name!r} is {flat[tuple(far[0])]:.3g}, far beyond training"
+                )
+            return read
         places = {c: i for i, c in enumerate(self.categories)}
         texts = _texts(values) if self.partial else [str(v) for v in values.tolist()]
         if self.partial:

@@ -98,9 +98,14 @@ def _found(source: Source, contexts: tables.Contexts) -> dict[str, np.ndarray]:
     return found
 
 
+def bundled(data: str | Path) -> bool:
+    """Whether these are the bundled data: a file or folder of that name goes before, but a run is no data."""
+    return str(data) in BUNDLED and (not Path(data).exists() or (Path(data) / "config.toml").exists())
+
+
 def _read(data: str | Path, labels: str | None, contexts: tables.Contexts) -> Source:
     path = Path(data)
-    if str(data) in BUNDLED and not path.exists():
+    if bundled(data):
         source = _digits()
     elif not path.exists():
         raise InputError(f"no such file or folder: {data}; bundled data: {', '.join(BUNDLED)}")

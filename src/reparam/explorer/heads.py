@@ -31,7 +31,7 @@ _POSTERIORS: dict[type[nn.Module], str] = {
 }
 
 
-def encoder(posterior: nn.Module, event: Sequence[int], dim: int, weights: Weights, context: int) -> Table:
+def encoder(posterior: nn.Module, event: Sequence[int], dim: int, weights: Weights, contexts: Sequence[int]) -> Table:
     """The encoder's operations and the family of q(z|x).
 
     Raises:
@@ -40,26 +40,33 @@ def encoder(posterior: nn.Module, event: Sequence[int], dim: int, weights: Weigh
     family = _POSTERIORS.get(type(posterior))
     if family is None:
         raise NotInThePageError(f"the posterior {type(posterior).__name__}")
-    ops, size = program(_net(posterior), event, weights, context)
+    ops, size = program(_net(posterior), event, weights, *contexts)
     return {"ops": ops, "family": family, "dim": dim, "size": size, "rank": getattr(posterior, "rank", 0)}
 
 
-def decoder(likelihood: nn.Module, event: Sequence[int], dim: int, weights: Weights, context: int) -> Table:
+def decoder(likelihood: nn.Module, event: Sequence[int], dim: int, weights: Weights, contexts: Sequence[int]) -> Table:
     """The decoder's operations and the families of the elements of p(x|z).
 
     Raises:
-        NotInThePageError: for a likelihood of one's own, or one with a context of its own.
+        NotInThePageError: for a likelihood of one's own, or one with an exposure for each element.
     """
-    if getattr(likelihood, "own_contexts", 0):
-        raise NotInThePageError("a likelihood with an exposure")
+    own = int(getattr(likelihood, "own_contexts", 0))
+    known, exposures = list(contexts[: len(contexts) - own]), list(contexts[len(contexts) - own :])
+    if own and exposures != [1]:
+        raise NotInThePageError("a likelihood with an exposure for each element")
     inside = _inmost(likelihood)
-    ops, size = program(_net(inside), (dim,), weights, context)
+    ops, size = program(_net(inside), (dim,), weights, *known, own=own)
     if isinstance(inside, likelihoods.Mixed):
         pieces = [program(_net(_inmost(m)), (n,), weights) for m, n in zip(inside.members, inside.sizes, strict=True)]
         if any(piece for piece, _ in pieces):  # the members' own networks, each of its slice
             parts = [{"n": n, "ops": piece} for (piece, _), n in zip(pieces, inside.sizes, strict=True)]
             ops.append({"op": "parts", "n": size, "m": size, "parts": parts})
-    return {"ops": ops, "head": _head(likelihood, tuple(event), math.prod(event), weights)}
+    head = inmost = _head(likelihood, tuple(event), math.prod(event), weights)
+    while "inner" in inmost:
+        inmost = inmost["inner"]
+    if own:
+        inmost["exposure"] = size - 1  # where it stands in the output, behind what the net gives
+    return {"ops": ops, "head": head}
 
 
 def _inmost(likelihood: nn.Module) -> nn.Module:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from reparam.errors import InputError
-from reparam.networks import MLP, Cells, ConvDecoder, ConvEncoder, Floored, Log1p, Lowest, Rescale
+from reparam.networks import MLP, Cells, ConvDecoder, ConvEncoder, Floored, Log1p, Lowest, Rescale, WithoutLast
 from reparam.networks.cells import FAR
 from reparam.networks.perceptron import Gate, Residual
 
@@ -53,8 +53,9 @@ class Weights:
 class Tracer:
     """The operations so far, and the shape of what they have made of one row."""
 
-    def __init__(self, weights: Weights, shape: Sequence[int], context: int) -> None:
-        self.weights, self.shape, self.context = weights, tuple(shape), context
+    def __init__(self, weights: Weights, shape: Sequence[int], contexts: Sequence[int], row: int) -> None:
+        self.weights, self.shape = weights, tuple(shape)
+        self.contexts, self.row = list(contexts), row  # the widths of those that are read, and of all of them
         self.ops: list[Op] = []
 
     @property
@@ -84,7 +85,7 @@ class Tracer:
 
     def apart(self, module: nn.Module) -> tuple[list[Op], tuple[int, ...]]:
         """The operations of a module that starts from here, and its shape, beside this list."""
-        inner = Tracer(self.weights, self.shape, self.context)
+        inner = Tracer(self.weights, self.shape, self.contexts, self.row)
         inner.run(module)
         return inner.ops, inner.shape
 
@@ -92,19 +93,27 @@ class Tracer:
         """Append the numbers of the context, each repeated so often."""
         if context == 0:
             return
-        if context != self.context:
-            raise NotInThePageError(f"a network that reads {context} of the {self.context} numbers of the contexts")
-        self.emit("context", (self.size + context * each,), size=context, each=each)
+        known = sum(self.contexts)
+        if context != known:
+            raise NotInThePageError(f"a network that reads {context} of the {known} numbers of the contexts")
+        self.emit("context", (self.size + context * each,), size=context, each=each, at=0, row=self.row)
 
 
-def program(net: nn.Module, shape: Sequence[int], weights: Weights, context: int = 0) -> tuple[list[Op], int]:
-    """The operations of ``net`` for rows of this shape with ``context`` further numbers, and the size of the output.
+def program(
+    net: nn.Module, shape: Sequence[int], weights: Weights, *contexts: int, own: int = 0
+) -> tuple[list[Op], int]:
+    """The operations of ``net`` for rows of this shape with contexts of these widths, and the size of the output.
+
+    Rows of contexts end with ``own`` further numbers, which the net does not read, and the output then too.
 
     Raises:
         NotInThePageError: for a layer that the page cannot compute.
     """
-    tracer = Tracer(weights, shape, context)
+    known = sum(contexts)
+    tracer = Tracer(weights, shape, contexts, known + own)
     tracer.run(net)
+    if own:
+        tracer.emit("context", (tracer.size + own,), size=own, each=1, at=known, row=known + own)
     return tracer.ops, tracer.size
 
 
@@ -242,6 +251,12 @@ def _log1p(t: Tracer, m: Any) -> None:
     t.run(m.net)
 
 
+def _without_last(t: Tracer, m: Any) -> None:
+    last = t.contexts.pop()
+    t.run(m.net)
+    t.contexts.append(last)
+
+
 def _lowest(t: Tracer, m: Any) -> None:
     t.emit("last", (m.size,))
     t.run(m.net)
@@ -295,4 +310,5 @@ _RULES: dict[type[nn.Module], _Rule] = {
     Rescale: _rescale,
     Log1p: _log1p,
     Lowest: _lowest,
+    WithoutLast: _without_last,
 }

@@ -30,6 +30,7 @@ from reparam.run import Run
 from reparam.vae import VAE, reference
 from reparam.version import __version__
 
+_NUMBERS, _LEAST = 50_000_000, 100  # of all rows that are shown, as numbers; rows that are shown whatever their size
 _DRAWS = 150_000  # draws of z in all, for log p(x) of the points
 _CODES = 1_000  # rows by which the dimensions are judged
 _GROUPS = 12  # labels that have a colour of their own
@@ -64,15 +65,19 @@ def look(
     """
     if umap:
         projection.umap_learn()  # before the work
-    at = _spread(len(data), rows)
-    shown = data[at]
+    most = max(_LEAST, _NUMBERS // max(1, math.prod(data.event_shape)))
+    if min(len(data), rows) > most:
+        say(f"{most:,} rows are shown, as a row has {math.prod(data.event_shape):,} numbers")
+    at = _spread(len(data), min(rows, most))
+    shown = data[at].dense()
     say(f"encoding {len(shown):,} rows")
     means = encode(run.vae, shown, seed).double().cpu().numpy()
     arrays: dict[str, np.ndarray] = {
         "z": means.astype("<f4"), "x": _raw(shown), "row": at.numpy().astype("<i4"),
     }  # fmt: skip
     if shown.contexts:
-        arrays["context"] = shown.contexts_of(slice(None), torch.empty(0))[0].flatten(1).numpy().astype("<f4")
+        given = [c.flatten(1) for c in shown.contexts_of(slice(None), torch.empty(0))]
+        arrays["context"] = torch.cat(given, 1).numpy().astype("<f4")
     if umap:
         say("laying them out by UMAP")
         arrays["umap"] = projection.umap(means, seed).astype("<f4")
@@ -100,13 +105,13 @@ def file_page(view: View) -> str:
         NotInThePageError: for a part of the model that the page cannot compute.
     """
     weights, vae, data = Weights(), view.vae, view.data
-    context = sum(math.prod(c.shape[1:]) for c in data.contexts)
+    contexts = [math.prod(c.shape[1:]) for c in data.contexts]
     dim = int(view.meta["dim"])
-    if len(data.contexts) > 1:
+    if len(contexts) - int(getattr(vae.likelihood, "own_contexts", 0)) > 1:
         raise NotInThePageError("a model with several contexts, made in Python")
     model = {
-        "encoder": heads.encoder(vae.posterior, data.event_shape, dim, weights, context),
-        "decoder": heads.decoder(vae.likelihood, data.event_shape, dim, weights, context),
+        "encoder": heads.encoder(vae.posterior, data.event_shape, dim, weights, contexts),
+        "decoder": heads.decoder(vae.likelihood, data.event_shape, dim, weights, contexts),
         "prior": heads.prior(vae.prior, weights),
     }
     payload = pack(view.meta | {"model": model}, view.arrays | {"weights": weights.buffer()})
@@ -288,10 +293,15 @@ def _contexts(schema: Schema) -> list[dict[str, Any]]:
     if group:
         known = [_word(v) for v in group.categories or ()]
         return [{"name": group.name, "categories": known, "loc": None, "spread": None, "width": len(known)}]
-    return [
+    told: list[dict[str, Any]] = [
         {"name": c.name, "categories": c.categories, "loc": c.loc, "spread": c.spread, "width": c.width}
         for c in schema.contexts or ()
     ]
+    if schema.counting is None or not schema.exposed:
+        return told
+    total = None if schema.counting.column else schema.counting.typical  # by which a row of one's own is sized
+    return [*told, {"name": "size factor", "categories": None, "loc": [0.0], "spread": [1.0], "width": 1,
+                     "usual": 1.0, "total": total}]  # fmt: skip
 
 
 def _facts(run: Run, schema: Schema) -> list[list[str]]:

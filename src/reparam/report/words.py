@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -152,19 +153,52 @@ def _time(seconds: Any) -> str:
 
 _PARTS = {
     "priors.StandardNormal": "standard normal, N(0, I)",
+    "priors.Gaussian": "Gaussian, fixed",
+    "priors.ConditionalGaussian": "Gaussian, by a network of the context",
+    "priors.Mixture": "mixture of Gaussians",
+    "priors.VampPrior": "VampPrior, a mixture of the posteriors of learned data",
+    "priors.Flow": "autoregressive flow",
+    "priors.TopDown": "hierarchy of Gaussians, each given the one above it",
+    "priors.Bernoulli": "independent bits",
+    "priors.Categorical": "independent classes",
+    "priors.SphereUniform": "uniform on the sphere",
     "posteriors.DiagonalGaussian": "Gaussian, independent dimensions",
     "posteriors.FullGaussian": "Gaussian with full covariance",
+    "posteriors.LowRankGaussian": "Gaussian with a covariance of low rank",
+    "posteriors.Flow": "autoregressive flow",
+    "posteriors.BottomUp": "hierarchy of Gaussians, from the datum up",
+    "posteriors.TopDown": "hierarchy of Gaussians, from the top down",
+    "posteriors.Bernoulli": "independent bits",
+    "posteriors.Categorical": "independent classes",
+    "posteriors.VonMisesFisher": "von Mises-Fisher on the sphere",
     "posteriors.Point": "a point: a conventional autoencoder",
     "likelihoods.Bernoulli": "Bernoulli, for binary data",
+    "likelihoods.Categorical": "categorical, for classes",
     "likelihoods.ContinuousBernoulli": "continuous Bernoulli, for values between 0 and 1",
     "likelihoods.Gaussian": "Gaussian",
+    "likelihoods.MixtureOfGaussians": "mixture of Gaussians, for numbers with several likely values",
+    "likelihoods.Beta": "beta, for shares between 0 and 1",
     "likelihoods.Laplace": "Laplace",
     "likelihoods.StudentT": "Student's t, for data with outliers",
     "likelihoods.LogNormal": "log-normal, for positive data",
     "likelihoods.Poisson": "Poisson, for counts",
     "likelihoods.NegativeBinomial": "negative binomial, for counts",
+    "likelihoods.Binomial": "binomial, for counts of successes",
+    "likelihoods.Multinomial": "multinomial, for counts of a fixed total",
+    "likelihoods.Ordinal": "ordinal, for ordered classes",
     "likelihoods.DiscretizedLogistic": "discretised logistic, for grey levels",
     "likelihoods.MixtureOfDiscretizedLogistics": "mixture of discretised logistics, for grey levels",
+}
+_WRAPPED = {
+    "likelihoods.Observed": "; what is missing is left out",
+    "likelihoods.ZeroInflated": ", with extra zeros",
+    "likelihoods.Standardized": ", of standardised data",
+    "networks.Cells": ", on columns as numbers, with what is missing marked",
+    "networks.Rescale": ", on standardised inputs",
+    "networks.Log1p": ", on log(1 + x)",
+    "networks.WithoutLast": "",
+    "networks.Lowest": ", of the lowest layer",
+    "networks.Floored": "",
 }
 _SCALES = {
     "shared": "one learned scale",
@@ -177,7 +211,6 @@ def model_rows(facts: Facts) -> list[Row]:
     """The parts of the model, from the description in the run's configuration."""
     spec = facts.config.get("model") or describe(facts.vae)
     prior, likelihood, posterior = (_table(spec, name) for name in ("prior", "likelihood", "posterior"))
-    inner = _table(likelihood, "likelihood") or _table(likelihood, "inner") or likelihood
     dims = "" if facts.latent_dim is None else f", {plural(facts.latent_dim, 'dimension')}"
     count = sum(p.numel() for p in facts.vae.parameters())
     return [
@@ -186,7 +219,7 @@ def model_rows(facts: Facts) -> list[Row]:
         Row("Likelihood p(x|z)", _part(likelihood)),
         Row("Posterior q(z|x)", _part(posterior)),
         Row("Encoder", _network(_table(posterior, "net"))),
-        Row("Decoder", _network(_table(inner, "net"))),
+        Row("Decoder", _network(_table(_innermost(likelihood), "net"))),
         Row("Parameters", f"{count:,}, {str(reference(facts.vae).dtype).removeprefix('torch.')}"),
     ]
 
@@ -194,6 +227,22 @@ def model_rows(facts: Facts) -> list[Row]:
 def _table(spec: Any, name: str) -> Mapping[str, Any]:
     inner = spec.get(name) if isinstance(spec, Mapping) else None
     return inner if isinstance(inner, Mapping) else {}
+
+
+def _inside(spec: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What a part that only wraps another one wraps; empty for others."""
+    if spec.get("type") not in _WRAPPED:
+        return {}
+    return _table(spec, "likelihood") or _table(spec, "inner") or _table(spec, "net")
+
+
+def _innermost(spec: Mapping[str, Any]) -> Mapping[str, Any]:
+    return _innermost(inside) if (inside := _inside(spec)) else spec
+
+
+def _wrapped(spec: Mapping[str, Any], words: str) -> str:
+    """The words of what is inside, and how it is wrapped."""
+    return words + _WRAPPED[str(spec["type"])]
 
 
 def _units(schema: Schema) -> str:
@@ -204,31 +253,36 @@ def _units(schema: Schema) -> str:
 
 def _part(spec: Mapping[str, Any]) -> str:
     """A distribution in words; a class that this file does not know is given by its name."""
+    if inside := _inside(spec):
+        return _wrapped(spec, _part(inside))
     kind = str(spec.get("type", "unknown"))
-    if kind == "likelihoods.ZeroInflated":
-        return _part(_table(spec, "inner")) + ", with extra zeros"
-    if kind == "likelihoods.Standardized":
-        return _part(_table(spec, "likelihood")) + ", of standardised data"
+    if kind == "likelihoods.Mixed":
+        *some, last = dict.fromkeys(_family(part) for part, _ in spec["parts"])
+        return "by the kind of column: " + " or ".join(filter(None, (", ".join(some), last)))
     words = _PARTS.get(kind, kind.rpartition(".")[2].removeprefix("unlisted:"))
+    words += ", times the size of the row" if spec.get("exposure") else ""
     if "scale" not in spec:
         return words
-    scale = spec.get("scale", 1.0)
+    scale = spec["scale"]
     fixed = "fixed scales" if isinstance(scale, Mapping) else f"scale {scale}"
     return f"{words}, {_SCALES.get(str(scale), fixed)}"
 
 
+def _family(spec: Mapping[str, Any]) -> str:
+    """The words of a part's family alone."""
+    return _part({k: v for k, v in spec.items() if k != "scale"}).partition(", for ")[0]
+
+
 def _network(spec: Mapping[str, Any]) -> str:
     """A network in words, by its sizes from input to output."""
+    if inside := _inside(spec):
+        return _wrapped(spec, _network(inside))
     kind = str(spec.get("type", "unknown"))
 
     def sizes(*parts: Any) -> str:
         return " → ".join(f" {TIMES} ".join(map(str, p)) if isinstance(p, list | tuple) else str(p) for p in parts)
 
     get = spec.get
-    if kind == "networks.Rescale":
-        return _network(_table(spec, "net")) + ", on standardised inputs"
-    if kind == "networks.Log1p":
-        return _network(_table(spec, "net")) + ", on log(1 + x)"
     if kind == "networks.MLP":
         return f"fully connected, {sizes(get('inputs'), *get('hidden', ()), get('outputs'))}, {get('activation')}"
     if kind in ("networks.ConvEncoder", "networks.ConvDecoder"):
@@ -273,11 +327,13 @@ def _moving(records: Sequence[Mapping[str, Any]]) -> Iterator[Row]:
 
 
 def _setting(key: str, value: Any) -> str:
-    """A setting in words; ``ELBO{'k': 1}`` is ELBO (k = 1)."""
+    """A setting in words; ``ELBO(k=2)``, and ``ELBO{'k': 2}`` of older runs, are ELBO (k = 2)."""
     if key != "objective":
         return f"{value:g}" if isinstance(value, float) else number(value) if key == "rows" else str(value)
-    name, _, rest = str(value).partition("{")
-    inside = rest.rstrip("}").replace("'", "").replace(": ", " = ")
+    found = re.fullmatch(r"(\w+)[({](.*)[)}]", str(value), re.DOTALL)
+    if not found:
+        return str(value)
+    name, inside = found[1], re.sub(r"\s*[:=]\s*", " = ", found[2].replace("'", ""))
     return f"{name} ({inside})" if inside else name
 
 

@@ -150,8 +150,12 @@ class Arrays:
         for name, values in (context or {}).items():
             if name not in known:
                 raise WrongFormError(f"there is no context {name!r}: {_known(name, known)}")
-            if type(values) is not list or len(values) != rows:
-                raise WrongFormError(f"context {name!r} is a list of {rows} values, one for each row")
+            if type(values) is not list:
+                raise WrongFormError(f"context {name!r} is a list of values, one for each row")
+            if len(values) != rows:  # which no description of a form can tell
+                raise InputError(
+                    f"context {name!r} is a list of {rows} values, one for each row: here are {len(values)}"
+                )
             found[name] = np.array([self._entry(name, v) for v in values])
         if missing := [n for n in known if n not in found and (n == self.sizes or not self._context(n).partial)]:
             raise WrongFormError(f"this model is of data given {', '.join(known)}: context lacks {missing[0]!r}")

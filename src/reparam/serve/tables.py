@@ -16,7 +16,7 @@ from reparam.run import Run
 from reparam.serve.arrays import Answer, Arrays, inside_training
 from reparam.serve.wire import WrongFormError
 
-_LARGE = 1e300
+_LARGE, _MOST = 1e300, 2**31  # of numbers, of counts
 
 
 class Tables(Arrays):
@@ -148,6 +148,8 @@ class Tables(Arrays):
             if value is None:
                 continue
             good = type(value) is str if text else type(value) in (int, float) and abs(value) < _LARGE
+            if good and column.kind == "count" and value > _MOST:
+                raise WrongFormError(f"column {column.name!r}, row {i}: its cells are counts up to {_MOST:,}")
             if column.kind == "boolean":
                 good = type(value) is bool
             if not good:
@@ -231,7 +233,7 @@ def _cell(column: Column) -> dict[str, Any]:
     low, high = column.ends
     bounds: dict[str, Any] = {"minimum": -_LARGE, "maximum": _LARGE}
     if column.kind == "count":
-        return {"type": ["integer", "null"], "minimum": 0, "maximum": 2**31}
+        return {"type": ["integer", "null"], "minimum": 0, "maximum": _MOST}
     bounds |= {"exclusiveMinimum": low} if math.isfinite(low) else {}
     bounds |= {"exclusiveMaximum": high} if math.isfinite(high) else {}
     return {"type": ["number", "null"], **bounds}

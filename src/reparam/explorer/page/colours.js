@@ -13,7 +13,7 @@ export const isDark = () => {
   return chosen ? chosen === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
 };
 export const groups = () => (isDark() ? NIGHT : DAY);
-export const rest = () => (isDark() ? "#6d6b78" : "#b9b6c0");
+export const rest = () => (isDark() ? "#585662" : "#c6c3cc");
 
 export function rgb(hex) { return [1, 3, 5].map((i) => parseInt(hex.slice(i, i + 2), 16)); }
 

@@ -136,14 +136,15 @@ function elements(head, w) {
     : second.log ? (out, at, i) => scaleFromLog(second.log * out[at + n + i]) : (out, at, i) => w[second.at + i];
   const step = head.levels ? head.maximum / (head.levels - 1) : 0, top = head.maximum;
   const plain = (out, at, i) => (other ? [out[at + i], other(out, at, i)] : [out[at + i]]);
+  const rate = (out, at, i) => boundedLogRate(out[at + i]) + (head.exposure === undefined ? 0 : Math.log(out[at + head.exposure]));
   const special = {
     student_t: (out, at, i) => [...plain(out, at, i), w[head.df + i]],
     beta(out, at, i) {
       const [l, k] = plain(out, at, i);
       return [scaleFromLog(logSigmoid(l) + Math.log(k)), scaleFromLog(logSigmoid(-l) + Math.log(k))];
     },
-    poisson: (out, at, i) => [boundedLogRate(out[at + i])],
-    negative_binomial: (out, at, i) => [boundedLogRate(out[at + i]), other(out, at, i)],
+    poisson: (out, at, i) => [rate(out, at, i)],
+    negative_binomial: (out, at, i) => [rate(out, at, i), other(out, at, i)],
     binomial: (out, at, i) => [out[at + i], head.total],
     categorical: (out, at, i) => Array.from(out.subarray(at + i * head.classes, at + (i + 1) * head.classes)),
     ordinal(out, at, i) {

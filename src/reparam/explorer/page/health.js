@@ -43,7 +43,7 @@ function klBars(app) {
 function curves(app, name, title) {
   const records = app.meta.history, series = ["train", "validation"].map((kind) => [kind, records.map((r) => [r.epoch, r[`${kind}_${name}`]]).filter(([, v]) => v !== null && v !== undefined)]).filter(([, p]) => p.length);
   if (!series.length) return null;
-  const flat = series.flatMap(([, p]) => p.map((q) => q[1])).sort((a, b) => a - b), cut = flat[Math.floor(0.02 * flat.length)];
+  const flat = series.flatMap(([, p]) => p.map((q) => q[1])).sort((a, b) => a - b), cut = flat[records.length < 8 ? 0 : Math.ceil(0.04 * flat.length)]; // the first epochs, far below, stay at the edge
   const low = name === "kl" ? flat[0] : cut, high = flat[flat.length - 1], last = records[records.length - 1].epoch, first = records[0].epoch;
   return h("div", {}, h("h4", {}, `${title}, nats per datum`), new Chart(app, name, `${title} over epochs, nats per datum`, 360, 194, (on, w, hh) => {
     const soft = ink("soft"), x = (e) => 48 + (w - 60) * (e - first) / (last - first || 1), y = (v) => hh - 34 - (hh - 56) * (Math.max(low, v) - low) / (high - low || 1);
@@ -55,7 +55,7 @@ function curves(app, name, title) {
       on.path(points.map(([e, v]) => [x(e), y(v)]), { stroke: groups()[i], line: 2 });
       on.text(kind, 48 + 48 * i, 10, { fill: groups()[i], size: 11, weight: 600 });
     });
-    for (const [e, said] of ticks(first, last, 5).filter(([t]) => Number.isInteger(t))) on.text(said, x(e), hh - 18, { fill: soft, size: 11, anchor: "middle" });
+    for (const [e] of ticks(first, last, 5).filter(([t]) => Number.isInteger(t))) on.text(String(e), x(e), hh - 18, { fill: soft, size: 11, anchor: "middle" });
     on.text("epoch", w - 4, hh - 3, { fill: soft, size: 11, anchor: "end" });
   }).element);
 }

@@ -11,7 +11,7 @@ export function here(app) {
   const draw = h("canvas", { role: "img", "aria-label": "One draw of p(x|z) at this point" });
   const table = h("div", { class: "scroll", tabindex: "0", role: "group", "aria-label": "The row that the model expects here" });
   const near = h("div", { class: "row near" });
-  const place = h("p", { class: "soft place" });
+  const place = h("p", { class: "soft place" }), most = h("p", { class: "soft place" });
   let seed = 1, turn = 0;
 
   let busy = false, again = false;
@@ -32,6 +32,8 @@ export function here(app) {
         const wide = Math.max(200, mean.parentElement.clientWidth || 300);
         Object.assign(mean.style, { width: `${wide}px`, height: "200px" });
         plot(new CanvasInk(mean, wide, 200), data, m, d, wide, 200);
+        const top = Array.from(m.keys()).sort((a, b) => m[b] - m[a]).slice(0, 5);
+        most.textContent = `Largest means: ${top.map((j) => `${app.element(j)} ${short(m[j] * (data.pixelMax || 1))}`).join(", ")}`;
         return;
       }
       const wide = Math.min(168, (app.wide - 16) / 2);
@@ -47,7 +49,7 @@ export function here(app) {
     near.replaceChildren(...rows.map((row, i) => h("button", {
       type: "button", class: "tile", "aria-label": `${app.title(row)}: go there and pin`, title: app.title(row),
       onclick: () => { app.pinRow(row); app.go(app.latent(row)); },
-    }, picture(h("canvas", { "aria-hidden": "true" }), data, x, i * data.size, 44))));
+    }, picture(h("canvas", { "aria-hidden": "true" }), data, x, i * data.size, plain ? 72 : 44))));
   });
   state.on("z context theme", () => { redraw(); neighbours(); });
   app.start.push(redraw, neighbours);
@@ -59,7 +61,7 @@ export function here(app) {
   return h("section", { class: "card here", "aria-labelledby": "here-title" },
     h("div", { class: "head" }, h("h2", { id: "here-title" }, "Here"),
       h("div", { class: "row tools" }, button("Pin", () => app.pin({ row: null, z: Float64Array.from(state.z) }), { "aria-label": "Pin this point" }), draws)),
-    plain ? h("figure", {}, mean, h("figcaption", { class: "legend" }, h("span", { class: "swatch" }, app.map.dot(ink("accent")), "mean of p(x|z)"), h("span", { class: "swatch" }, app.map.dot(groups()[1]), "a draw of it")))
+    plain ? h("div", {}, h("figure", {}, mean, h("figcaption", { class: "legend" }, h("span", { class: "swatch" }, app.map.dot(ink("accent")), "mean of p(x|z)"), h("span", { class: "swatch" }, app.map.dot(groups()[1]), "a draw of it"))), data.columns ? most : null)
       : image ? h("div", { class: "pair" }, h("figure", {}, mean, h("figcaption", {}, "mean of p(x|z)")), h("figure", {}, draw, h("figcaption", {}, "a draw of it")))
       : h("div", {}, table, explain("What do the bars say?", "The dot is the expected value, the broad bar holds nine of ten draws of p(x|z), the red line "
         + "is the draw beside it. Of columns of classes the bar is the probability of each class. A positive column is expected on the scale of its logarithm, "

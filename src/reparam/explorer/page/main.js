@@ -18,12 +18,22 @@ import { arithmetic, between, interpolation, manifold, samples, traversals } fro
 import { className, inUnits, plainCell, word } from "./units.js";
 import { words } from "./words.js";
 
+const COLOURED = 12; // groups that have a colour of their own
+
+function commonest(c, values) { // of the classes of a column those that are coloured, in their order, and which of them a row has
+  const times = new Array(c.classes).fill(0);
+  for (const v of values) if (v >= 0) times[Math.round(v)]++;
+  const kept = [...times.keys()].sort((a, b) => times[b] - times[a]).slice(0, COLOURED).sort((a, b) => a - b);
+  return { names: kept.map((k) => className(c, k)), values: values.map((v) => { const k = kept.indexOf(Math.round(v)); return k < 0 ? 255 : k; }),
+    rest: c.classes > COLOURED ? "others or missing" : "missing" };
+}
+
 class App {
   constructor({ meta, arrays }, model) {
     Object.assign(this, { meta, arrays, model, state: new State(meta, arrays), start: [], ellipses: null, own: null, draws: meta.model ? 500 : 1000 });
     this.state.z = this.latent(0);
     this.colours = this.colourings();
-    if (arrays.context) this.state.context = arrays.context.slice(0, arrays.context.length / meta.rows);
+    if (arrays.context) this.state.context = this.usual(arrays.context.slice(0, arrays.context.length / meta.rows));
     this.wide = Math.max(200, Math.min(420, document.documentElement.clientWidth - 76));
     this.room = Math.max(240, Math.min(1230, document.documentElement.clientWidth - 90));
   }
@@ -39,7 +49,7 @@ class App {
     if (arrays.x && meta.data.kind === "table") {
       meta.data.columns.forEach((c, j) => {
         const values = Float64Array.from({ length: meta.rows }, (_, i) => arrays.x[i * meta.data.size + j]);
-        if (c.classes && c.classes <= 12) out.push({ key: `column ${j}`, name: c.name, values: values.map((v) => (Number.isNaN(v) ? 255 : v)), names: Array.from({ length: c.classes }, (_, k) => className(c, k)) });
+        if (c.classes) out.push({ key: `column ${j}`, name: c.name, ...commonest(c, values) });
         else out.push(ranged(`column ${j}`, c.name, values.map((v) => inUnits(c, v)), c.name, (v) => word(c, v)));
       });
     }
@@ -145,6 +155,18 @@ class App {
     return this.arrays.context.slice(row * wide, (row + 1) * wide);
   }
 
+  usual(context) { // with the size of a usual row, of counts that have one
+    let at = 0;
+    for (const c of this.meta.contexts) { if (c.usual) context[at] = c.usual; at += c.width; }
+    return context;
+  }
+  sized(x) { // the context of a row of one's own, whose size is its total
+    let at = 0;
+    const context = this.state.context && this.state.context.slice();
+    for (const c of this.meta.contexts) { if (c.total) context[at] = x.reduce((s, v) => s + v, 0) / c.total; at += c.width; }
+    return context;
+  }
+
   contexts() { // what a conditional model is told
     if (!this.meta.contexts.length) return null;
     let at = 0;
@@ -201,6 +223,7 @@ class App {
       heads[i].tabIndex = now ? 0 : -1;
       bodies[i].hidden = !now;
       if (now) p.draw();
+      if (now) list.scrollLeft = heads[i].offsetLeft - list.offsetLeft - (list.clientWidth - heads[i].offsetWidth) / 2; // in sight on a phone
     });
     const list = h("div", { role: "tablist", "aria-label": "Ways to walk", class: "tabs", onkeydown: (e) => {
       const step = { ArrowRight: 1, ArrowLeft: -1 }[e.key];

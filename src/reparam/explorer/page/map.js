@@ -90,15 +90,17 @@ export class LatentMap {
   paint() { // the points' colours, and the legend
     const colour = this.app.colours.find((c) => c.key === this.state.colour), { colours, state } = this;
     if (!colour.values) { this.app.fetched(colour).then(() => { if (state.colour === colour.key) state.tell("colour"); }); return; }
-    const chosen = state.selection && new Set(state.selection), pale = rgb(rest());
-    const palette = groups().map(rgb);
+    const chosen = state.selection && new Set(state.selection), pale = rgb(rest()), palette = groups().map(rgb), quiet = [], loud = [];
+    let holes = 0;
     for (let i = 0; i < this.n; i++) {
-      const c = chosen && !chosen.has(i) ? pale
-        : colour.names ? (palette[colour.values[i]] || pale) : Number.isNaN(colour.values[i]) ? pale : scale((colour.values[i] - colour.low) / (colour.high - colour.low || 1));
-      colours.set(c, 3 * i);
+      const v = colour.values[i], c = colour.names ? palette[v] : Number.isNaN(v) ? null : scale((v - colour.low) / (colour.high - colour.low || 1));
+      const seen = c && !(chosen && !chosen.has(i));
+      if (!c) holes++;
+      (seen ? loud : quiet).push(i);
+      colours.set(seen ? c : pale, 3 * i);
     }
-    this.order = chosen ? Int32Array.from([...Array(this.n).keys()].filter((i) => !chosen.has(i)).concat(state.selection)) : null;
-    this.legend.replaceChildren(...this.key(colour));
+    this.order = quiet.length ? Int32Array.from(quiet.concat(loud)) : null; // what has a colour lies above what has none
+    this.legend.replaceChildren(...this.key(colour), ...(holes ? [h("span", { class: "swatch" }, this.dot(rest()), `${colour.rest || (colour.key === "label" ? "other labels" : "missing")}: ${holes.toLocaleString("en")}`)] : []));
     this.selected();
   }
 

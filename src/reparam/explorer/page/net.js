@@ -114,7 +114,7 @@ const OPS = {
       y.set(x.subarray(r * op.n, (r + 1) * op.n), r * op.m);
       for (let j = 0; j < op.size; j++) {
         const from = r * op.m + op.n + j * op.each;
-        y.fill(c[r * op.size + j], from, from + op.each);
+        y.fill(c[r * op.row + op.at + j], from, from + op.each);
       }
     }
   },

@@ -29,16 +29,18 @@ export function own(app) {
   }
 
   async function show(x) { // x in model units
+    const context = app.sized(x);
+    if (meta.contexts.some((c) => c.total) && !x.some((v) => v > 0)) throw new Error("a row without any count has no size");
     app.ownDatum = x;
-    const [q] = await app.model.encode(x, 1, state.context);
-    const [mean, score] = await Promise.all([app.model.mean(q.mean, 1, state.context), app.model.score(x, state.context, app.draws, 7)]);
+    const [q] = await app.model.encode(x, 1, context);
+    const [mean, score] = await Promise.all([app.model.mean(q.mean, 1, context), app.model.score(x, context, app.draws, 7)]);
     if (data.kind === "table") score.logp += logUnits(data.columns, x);
     app.own = { mean: Float64Array.from(q.mean), covariance: q.covariance, own: true };
     app.go(app.own.mean);
     const all = app.arrays.log_p, below = all.reduce((s, v) => s + (v < score.logp), 0) / all.length;
     const where = below < 0.005 ? "lower than nearly all" : `higher than ${Math.round(100 * below)}%`;
     const pair = data.kind === "table" ? h("div", { class: "scroll", tabindex: "0", role: "group", "aria-label": "Your row and its reconstruction" },
-      rowTable(data, mean, 0, { heading: "Reconstruction", beside: x, besideName: "Yours", classes: await app.model.classes(q.mean, state.context, data.columns.map((_, j) => j)) }))
+      rowTable(data, mean, 0, { heading: "Reconstruction", beside: x, besideName: "Yours", classes: await app.model.classes(q.mean, context, data.columns.map((_, j) => j)) }))
       : h("div", { class: "pair" },
         h("figure", {}, picture(h("canvas", { role: "img", "aria-label": "Your datum" }), data, x, 0, data.kind === "line" ? 300 : 128), h("figcaption", {}, "yours")),
         h("figure", {}, picture(h("canvas", { role: "img", "aria-label": "Its reconstruction", id: "own-reconstruction" }), data, mean, 0, data.kind === "line" ? 300 : 128), h("figcaption", {}, "reconstruction")));

@@ -107,7 +107,6 @@ const WIDE = 104;
 
 const bar = (from, to, mid, colour, other) => {
   const canvas = h("canvas", { class: "bar", "aria-hidden": "true" }), on = new CanvasInk(canvas, WIDE, 14);
-  canvas.style.width = `${WIDE}px`; canvas.style.height = "14px";
   on.rect(0, 5, WIDE, 4, { fill: ink("well") });
   const at = (t) => WIDE * Math.min(1, Math.max(0, t));
   if (from !== null) on.rect(at(from), 4, Math.max(1, at(to) - at(from)), 6, { fill: ink("line") });
@@ -118,7 +117,6 @@ const bar = (from, to, mid, colour, other) => {
 
 const shares = (p, colour) => { // the probabilities of classes beside each other, the most probable one full
   const canvas = h("canvas", { class: "bar", "aria-hidden": "true" }), on = new CanvasInk(canvas, WIDE, 14), top = Math.max(...p);
-  canvas.style.width = `${WIDE}px`; canvas.style.height = "14px";
   on.rect(0, 3, WIDE, 8, { fill: ink("card") });
   let at = 0;
   p.forEach((q) => {
@@ -145,9 +143,10 @@ export function rowTable(data, x, from, { low, high, classes, heading = "Mean", 
     h("tbody", {}, data.columns.map((c, j) => {
       const at = (t) => inUnits(c, t * white), share = (t) => (t * white - c.low) / (c.high - c.low || 1), p = classes && classes[j];
       const top = p && p.indexOf(Math.max(...p)), draw = (t) => word(c, fitting(c, at(t))), colour = groups()[j % groups().length];
+      const kind = p ? "kind" : "plain"; // the names of classes may take two lines, numbers and dates one
       return h("tr", {}, h("th", { scope: "row", title: c.name }, swatch(colour), c.name),
-        h("td", {}, p ? h("span", {}, className(c, top), h("small", {}, ` ${Math.round(100 * p[top])}%`)) : word(c, at(x[from + j]))),
-        beside ? h("td", {}, draw(beside[j])) : null,
+        h("td", { class: kind }, p ? [className(c, top), h("small", { class: "soft" }, ` ${Math.round(100 * p[top])}%`)] : word(c, at(x[from + j]))),
+        beside ? h("td", { class: kind }, draw(beside[j])) : null,
         h("td", {}, p ? shares(p, colour) : bar(low ? share(low[j]) : null, high ? share(high[j]) : null, share(x[from + j]), colour, beside && share(beside[j])),
           low && !p ? h("small", { class: "soft under" }, `${draw(low[j])} to ${draw(high[j])}`) : null));
     })));

@@ -7,10 +7,12 @@ import { Sheet, named } from "./show.js";
 const tileWidth = (app, images, others, columns, names = 0) =>
   Math.max(22, Math.min(app.meta.data.kind === "image" ? images : others, Math.floor((app.room - names) / columns) - 3));
 
+const narrow = (app) => app.room < 700; // a phone: fewer beside each other, and those larger
+
 const under = (sheet, ...text) => h("div", {}, h("div", { class: "lead" }, text), sheet.element);
 
 export function manifold(app) {
-  const { state, meta } = app, images = meta.data.kind === "image", phone = app.room < 700;
+  const { state, meta } = app, images = meta.data.kind === "image", phone = narrow(app);
   const across = phone ? (images ? 9 : 5) : images ? 21 : 11, up = images ? 11 : 7;
   const sheet = new Sheet(app, "manifold", tileWidth(app, 52, 104, across));
   const at = (k, axis) => {
@@ -35,7 +37,7 @@ export function manifold(app) {
 }
 
 export function traversals(app) {
-  const { state, meta } = app, steps = 11, sheet = new Sheet(app, "traversals", tileWidth(app, 64, 84, steps, 90));
+  const { state, meta } = app, steps = narrow(app) ? 7 : 11, sheet = new Sheet(app, "traversals", tileWidth(app, 64, 84, steps, 90));
   const draw = () => sheet.show(state.order.map((j) => {
     const { idle, kl } = meta.dims[j];
     return { name: dimension(j), note: idle ? "not in use" : kl === null ? "" : `${number(kl, 2)} nats`, idle,
@@ -71,7 +73,7 @@ export function between(a, b, t, way) { // straight, or along the great circle w
 }
 
 export function interpolation(app) {
-  const { state } = app, steps = 9, sheet = new Sheet(app, "interpolation", tileWidth(app, 110, 130, steps));
+  const { state } = app, steps = narrow(app) ? 5 : 9, sheet = new Sheet(app, "interpolation", tileWidth(app, 110, 130, steps));
   let from = 0, to = 1, way = "straight";
   const empty = h("p", { class: "empty" }, "Pin two data on the map, by a click on each, to see the way between them.");
   const slide = h("input", { type: "range", min: "0", max: "1", step: "0.01", value: "0", "aria-label": "How far along the way", oninput: () => {
@@ -112,15 +114,15 @@ export function arithmetic(app) {
 }
 
 export function samples(app) {
-  const { state, meta } = app, across = meta.data.kind === "image" ? 12 : 6, sheet = new Sheet(app, "samples", tileWidth(app, 88, 180, across));
+  const { state, meta } = app, phone = narrow(app), across = (meta.data.kind === "image" ? 12 : 6) / (phone ? 2 : 1), down = phone ? 6 : 4, sheet = new Sheet(app, "samples", tileWidth(app, 88, 180, across));
   let seed = 1, draws = "mean";
   const out = h("output", {}, number(state.temperature, 2));
   const heat = h("input", { type: "range", min: "0", max: "1.5", step: "0.05", value: state.temperature, "aria-label": "Temperature",
     oninput: () => state.set({ temperature: +heat.value }) });
   state.on("temperature", () => { heat.value = state.temperature; out.textContent = number(state.temperature, 2); });
   const draw = async () => {
-    const n = across * 4, z = await app.model.priorDraw(n, state.temperature, seed);
-    return sheet.show(Array.from({ length: 4 }, (_, i) => ({ tiles: Array.from({ length: across }, (_2, j) => {
+    const n = across * down, z = await app.model.priorDraw(n, state.temperature, seed);
+    return sheet.show(Array.from({ length: down }, (_, i) => ({ tiles: Array.from({ length: across }, (_2, j) => {
       const k = i * across + j;
       return { z: z.slice(k * meta.dim, (k + 1) * meta.dim), name: `sample ${k + 1}` };
     }) })), draws === "mean" ? null : (all, m, from) => app.model.draw(all, m, state.context, 1000 * seed + from));
