@@ -37,7 +37,8 @@ class Cells(Written, nn.Module):
         self.net, self.classes, self.mask = net, tuple(classes), mask
         self.register_buffer("loc", loc.detach().clone())
         self.register_buffer("spread", spread.detach().clone())
-        if not self.classes or min(self.classes) < 0 or {tuple(loc.shape), tuple(spread.shape)} != {(len(self.classes),)}:
+        wanted = (len(self.classes),)
+        if not self.classes or min(self.classes) < 0 or loc.shape != wanted or spread.shape != wanted:
             raise InputError("a table needs a number of classes, of at least 0, and loc and spread for each column")
         for name, chosen in (("real", 0), ("count", 1)):
             places = [i for i, c in enumerate(self.classes) if c == chosen]
