@@ -27,8 +27,8 @@ rng = np.random.default_rng(0)
 # %% [markdown]
 # ## The model
 #
-# $K$ means are drawn once, a class for every datum, and the datum around the mean of its class (Blei et al. 2017, eqs.
-# 4 to 6; here in $D$ dimensions):
+# $K$ means are drawn once, a class for every datum, and the datum around the mean of its class (Blei et al. 2017,
+# section 2; here in $D$ dimensions):
 #
 # $$\mu_k \sim N(0, \tau^2 I), \qquad c_i \sim \mathrm{Categorical}(\tfrac1K), \qquad x_i \mid c_i, \mu \sim N(\mu_{c_i}, I) .$$
 
@@ -81,14 +81,14 @@ assert abs(by_sum - by_grid) < 1e-8
 # %% [markdown]
 # ## Coordinate ascent
 #
-# The approximation lets everything be independent (the mean-field family, eq. 15):
+# The approximation lets everything be independent (the mean-field family, section 2.3):
 # $q(\mu, c) = \prod_k N(\mu_k; m_k, s_k^2 I) \prod_i \mathrm{Categorical}(c_i; \varphi_i)$. With all other factors
-# held, the best factor is known in closed form (eqs. 26 and 34),
+# held, the best factor is known in closed form (section 3),
 #
 # $$\varphi_{ik} \propto \exp\Big(m_k^\top x_i - \tfrac12 (\lVert m_k \rVert^2 + D s_k^2)\Big), \qquad
 #   s_k^2 = \frac{1}{1/\tau^2 + \sum_i \varphi_{ik}}, \qquad m_k = s_k^2 \sum_i \varphi_{ik} x_i ,$$
 #
-# and one goes round. Every step raises the ELBO (eq. 21) or leaves it, so it cannot go wrong, only end in a local
+# and one goes round. Every step raises the ELBO or leaves it, so it cannot go wrong, only end in a local
 # optimum.
 
 
@@ -215,7 +215,7 @@ traces = {"coordinate ascent": coordinate(size(40, 5)), "stochastic": stochastic
 # Both algorithms find $\varphi_i$ for every datum anew. Amortised inference lets a network answer,
 # $\varphi_i = \mathrm{encoder}(x_i)$, and trains it together with $q(\mu)$ by the gradient of the same bound. That is a
 # variational autoencoder: code $c$, decoder $\mu$. The encoder need not be deep: the best $\varphi$ is the softmax of a
-# **linear** function of $x$ (look at eq. 26 above), so with a linear encoder nothing is lost by amortising.
+# **linear** function of $x$ (look at the formula of $\varphi$ above), so with a linear encoder nothing is lost by amortising.
 #
 # The code is discrete and has few values, so the average over $q(c|x)$ is a sum, without any sampling.
 
@@ -305,7 +305,7 @@ plt.show()
 # k-means.
 
 # %% [markdown]
-# Did the encoder learn what eq. 26 says? For its own $q(\mu)$ the best responsibilities are known:
+# Did the encoder learn what the formula of $\varphi$ says? For its own $q(\mu)$ the best responsibilities are known:
 
 # %%
 _, _, m, s2 = traces["amortised"][-1]
