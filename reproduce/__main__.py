@@ -7,7 +7,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from reproduce import bounds, digits, frey
+from reproduce import aevb, bounds, digits, frey
 from reproduce.record import Record, page
 
 ROOT = Path(__file__).parent
@@ -17,6 +17,9 @@ EXPERIMENTS: dict[str, Callable[[Path, int], Record]] = {
     "iwae": digits.burda,
     "sphere": digits.sphere,
     "bounds": bounds.run,
+    "aevb_bound": aevb.bound,
+    "aevb_marginal": aevb.marginal,
+    "aevb_full": aevb.full,
 }
 
 
@@ -31,6 +34,7 @@ def main() -> None:
     for name in [options.only] if options.only else EXPERIMENTS:
         record = EXPERIMENTS[name](options.data, options.seed)
         record.save(results)
+        record.draw(ROOT.parent / "docs" / "assets" / "reproductions")
         for figure in record.figures:
             print(f"{name}: {figure.what}: {figure.value} {figure.unit} (published {figure.published})", flush=True)
     order = list(EXPERIMENTS)

@@ -274,6 +274,9 @@ EXPERIMENTS: dict[str, Callable[[Path, int], Result]] = {
 }
 _HEAD = """# Tables
 
+From a table of mixed columns with holes to one density of all of them: rows are scored, holes filled in, rows drawn under
+conditions, and odd cells found.
+
 ```python
 import numpy as np, pandas as pd, reparam as rp
 

@@ -47,7 +47,7 @@ def on_files(files: Files, config: Any) -> Files:
     sources |= {f"course/{script.stem}.md": of_script(script.read_text(encoding="utf-8")) for script in _scripts()}
     running = {uri: cells for uri, cells in sources.items() if any(cell.runs for cell in cells)}
     try:
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
+        with ThreadPoolExecutor(_cores()) as pool:
             found = list(
                 pool.map(lambda uri: results(uri.removesuffix(".md"), _sized(uri, running[uri]), quick()), running)
             )
@@ -107,13 +107,19 @@ def _shown(output: Output, folder: str) -> str:
         return f"\n![{alt}]({folder}/{output.value}){{ .figure }}\n"
     if output.kind == "html":
         return f'\n<div class="output">{output.value}</div>\n'
-    return f'\n<pre class="output"><code>{html.escape(output.value)}</code></pre>\n'
+    prose = "" if re.search(r"\S {2,}\S", output.value) else " prose"  # sentences are wrapped, lines of tables are not
+    return f'\n<pre class="output{prose}"><code>{html.escape(output.value)}</code></pre>\n'
 
 
 def _colophon(name: str, seconds: float) -> str:
     small = " Executed at a small size: its numbers are not those of the full page." if quick() else ""
     took = f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.0f} min"
     return f"\n---\n\nThis page is [a script]({name}.py) and what it printed and drew, in {took} on one core.{small}\n"
+
+
+def _cores() -> int:
+    """The cores that this process may use, which can be fewer than there are: `taskset -c 0 make docs` takes one."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _scripts() -> list[Path]:

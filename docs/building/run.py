@@ -104,7 +104,8 @@ class Page:
             file = f"{self.count}.png"
             if self.pictures is not None:
                 figure.savefig(self.pictures / file, dpi=DPI, bbox_inches="tight")
-            titles = [figure.get_suptitle(), *(axes.get_title() for axes in figure.axes)]
+            titles = [figure.get_suptitle()]
+            titles += [axes.get_title(place) for axes in figure.axes for place in ("left", "center", "right")]
             yield Output("figure", file, "; ".join(dict.fromkeys(t.replace("\n", " ") for t in titles if t))[:200])
 
     @staticmethod

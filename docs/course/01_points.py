@@ -139,11 +139,11 @@ def nearest(x):
 
 
 print(f"{'':46s} reconstruction  nearest  recall  distance  log p(x)")
-log_p, distance = {}, {}
+log_p, distance, quality = {}, {}, {}
 few = test[: size(64, 20)]
-method = size({"method": "ais", "k": 16, "steps": 100}, {"method": "prior", "k": 100})
+method = size({"method": "ais", "k": 16, "steps": 300}, {"method": "prior", "k": 100})
 for name, model in models.items():
-    score = rp.evaluate.sample_quality(model, size(images, test), seed=0).samples
+    score = quality[name] = rp.evaluate.sample_quality(model, size(images, test), seed=0).samples
     with torch.no_grad():
         reconstruction = float(model.likelihood(model.encode(test)).log_prob(test).mean())
     torch.manual_seed(2)
@@ -161,8 +161,14 @@ print(f"{'pixels on their own, each by its frequency':46s} {'':42s} {float(alone
 
 # %% [markdown]
 # With codes from $N(0, I)$ the autoencoder finds digits less likely than a model that knows nothing but how often each
-# pixel is white. The Gaussian like its codes mends a great part of this, and it still falls short of the variational
-# autoencoder by some nats: each nat is a factor of $e$ in probability, for every digit.
+# pixel is white. The Gaussian like its codes mends nearly all of this, and it has to be said plainly: **by recall and
+# distance, which compare samples with data as two crowds, an autoencoder with a Gaussian fitted to its codes does about
+# as well as the variational autoencoder**, and both do about as well as other digits. Whoever wants samples that are
+# spread like the data can have them so. The difference is in what single images say: its samples lie further from any
+# digit, and it finds test digits less likely by about a nat and a half; each nat is a factor of $e$ in probability, for
+# every digit. (Both figures are lower bounds, and its own is the looser one: with 100 steps of annealing in place of 300
+# they were 0.47 and 0.15 nats lower. The true difference may be smaller yet.) And the Gaussian has to be fitted
+# afterwards, to codes that nobody asked to be Gaussian; the next sections look at what that leaves.
 #
 # ## A walk through a hole
 #
@@ -248,6 +254,8 @@ if not QUICK:
         assert float(gain.mean()) > 2 * float(gain.std()) / math.sqrt(len(gain))
         assert distance[ours] < distance[other]
         assert likeness[ours].coverage > likeness[other].coverage + 0.2
+    assert abs(quality[fitted].recall - quality[ours].recall) < 0.05  # as crowds they are about equal
+    assert abs(quality[fitted].wasserstein - quality[ours].wasserstein) < 0.02
     assert middle["variational autoencoder"].mean() < middle["autoencoder"].mean()
 
 # %% [markdown]

@@ -207,8 +207,8 @@ plt.show()
 
 # %% [markdown]
 # Solid lines: with $q$, ten samples do in 20 dimensions what the prior does not do with thousands. The dashed lines
-# (what happened) and the dotted ones (what is true) fall apart in 20 dimensions: the error that is *seen* stays far
-# below the true one. The estimate is nearly always close to zero, an error of 1, and the rare huge weights that would
+# (what happened) and the dotted ones (what is true) fall apart in 20 dimensions, and in 10 at few samples: the error that
+# is *seen* stays far below the true one. The estimate is nearly always close to zero, an error of 1, and the rare huge weights that would
 # make its mean right hardly show up in hundreds of repeats. That is the trap of Monte Carlo with poor proposals: it
 # does not look uncertain, it looks calm, and wrong.
 

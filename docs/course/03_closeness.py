@@ -108,7 +108,7 @@ assert abs(float(kl(seeking[1], p)) + math.log(0.4)) < 0.03
 #   = \underbrace{\mathbb{E}_{q(z|x)}\big[\log p(x|z)\big] - \mathrm{KL}\big(q(z|x) \,\|\, p(z)\big)}_{\text{ELBO}}
 #   \;+\; \mathrm{KL}\big(q(z|x) \,\|\, p(z|x)\big)$$
 #
-# (Kingma & Welling 2014, eqs. 1 and 3; Blei et al. 2017, eqs. 13 and 14). To see it, write $p(z|x) = p(x|z)\,p(z)/p(x)$
+# (Kingma & Welling 2014, section 2.2; Blei et al. 2017, section 2.2). To see it, write $p(z|x) = p(x|z)\,p(z)/p(x)$
 # into the last term, and $\log p(x)$ comes out of the average, being the same for every $z$. The left side does not
 # know $q$. So to raise the ELBO in $q$ **is** to lower the divergence from the posterior, which we could not even write
 # down; and as a divergence is not negative, the ELBO is a lower bound of $\log p(x)$.

@@ -6,7 +6,7 @@
 # $$\text{ELBO}(x) = \underbrace{\mathbb{E}_{q(z|x)}\big[\log p(x|z)\big]}_{\text{reconstruction}}
 #   - \underbrace{\mathrm{KL}\big(q(z|x) \,\|\, p(z)\big)}_{\text{what the code costs}}$$
 #
-# (Kingma & Welling 2014, eq. 3). The first wants to know every datum exactly, the second wants to know nothing. This
+# (Kingma & Welling 2014, section 2.2). The first wants to know every datum exactly, the second wants to know nothing. This
 # page looks at each, and then at what happens when one of them wins.
 
 # %%

@@ -23,7 +23,7 @@ if found is None:  # scikit-learn's digits, 8 x 8
     test_labels, epochs, hidden = labels[len(images) - len(test) :], size(200, 1), size((256,), (16,))
 else:  # MNIST, 28 x 28: where REPARAM_DATA names the folder that has it
     train, test = (torch.tensor(x >= 128, dtype=torch.float32) for x in (found[0], found[2][:1000]))
-    test_labels, epochs, hidden = found[3][:1000], 10, (400,)
+    test_labels, epochs, hidden = found[3][:1000], 5, (400,)
 shape = tuple(train.shape[1:])
 
 

@@ -21,7 +21,7 @@ if found is None:  # scikit-learn's digits, 8 x 8
     epochs, hidden, latent = size(150, 1), size((256,), (16,)), size(8, 2)
 else:  # MNIST, 28 x 28: where REPARAM_DATA names the folder that has it
     train, test = (torch.tensor(x >= 128, dtype=torch.float32) for x in (found[0], found[2][:1000]))
-    epochs, hidden, latent = 10, (400,), 16
+    epochs, hidden, latent = 5, (400,), 16
 shape = tuple(train.shape[1:])
 print(f"{len(train)} images of {shape} pixels to learn from, {len(test)} to test")
 
@@ -65,7 +65,8 @@ def column(x):
 
 
 cvae = rp.recipes.vae(shape, latent, likelihood="bernoulli", hidden=hidden, context=shape[0], mean=train.mean(0))
-rp.fit(cvae, train, contexts=(column(train),), epochs=epochs, lr=1e-3, seed=0)
+history = rp.fit(cvae, train, contexts=(column(train),), epochs=epochs, lr=1e-3, seed=0)
+print(f"ELBO of the last epoch {history['train_objective'][-1]:.2f} nats")
 
 # %% [markdown]
 # A regressor is a model whose decoder does not look at the code. Written so, it is trained and judged by the same
@@ -96,7 +97,8 @@ regressor = rp.VAE(
     rp.priors.StandardNormal(1), rp.likelihoods.Bernoulli(Regressor()), rp.posteriors.DiagonalGaussian(silent)
 )
 held = size(0.1, None)  # a share held out, by which the best epoch is kept: regressors learn by heart soon
-rp.fit(regressor, train, contexts=(column(train),), epochs=epochs, lr=1e-3, seed=0, validation=held)
+history = rp.fit(regressor, train, contexts=(column(train),), epochs=epochs, lr=1e-3, seed=0, validation=held)
+print(f"best epoch {history.best_epoch} of {epochs}")
 
 # %%
 c = column(test)
@@ -134,7 +136,8 @@ plt.show()
 
 # %% [markdown]
 # The regressor's answers are grey where the possible digits differ: neither one nor the other. Each draw of the
-# conditional VAE is *one* digit that fits the column, and another draw may be another digit.
+# conditional VAE decides for *one* image through the column, and another draw may be another digit. Not every draw is a
+# digit that somebody would write: the model is small and its training is short.
 #
 # The two are not in contradiction: average many draws of the conditional VAE and the blur comes back, because the
 # average over $z$ of the decoder's probabilities is $\mathbb{E}[x|c]$, which is what a regressor estimates.
