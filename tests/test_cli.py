@@ -515,6 +515,7 @@ def test_data_that_float32_cannot_tell_apart_are_refused(tmp_path, capsys):
     assert "subtract an offset" in said
 
 
+@pytest.mark.thorough
 def test_the_elbo_is_below_the_log_likelihood_of_every_method(trained, grey_file, tmp_path, capsys):
     few = tmp_path / "few.npz"
     np.savez(few, x=np.load(grey_file)["x"][:12])

@@ -135,6 +135,7 @@ def test_the_score_of_a_linear_model_is_the_density_of_its_normal_distribution()
     assert e.score(x) == pytest.approx(truth.mean(), abs=0.05)
 
 
+@pytest.mark.thorough
 def test_a_linear_model_learns_the_density_of_linear_gaussian_data():
     """Held-out log p(x) of maximum likelihood lies below the truth by about p / 2N = 0.006 nats, p = 24 parameters and
     N = 2000; training within 0.04 of it. Rows of the truth and the model are the same, so their difference is compared.

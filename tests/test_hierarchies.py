@@ -127,6 +127,7 @@ def test_importance_sampling_by_a_poor_ladder_is_the_marginal_likelihood(tower):
     assert float(ratio.std()) > 0.01
 
 
+@pytest.mark.thorough
 def test_annealed_importance_sampling_agrees_with_the_marginal():
     """64 chains of 4 rows of a hierarchy of 1 + 2 + 3: the mean weight over p(x) is 1, 4 se."""
     tower = Tower.random((1, 2, 3, 5), seed=1)
@@ -397,6 +398,7 @@ def test_training_records_the_layers_and_resumes_with_the_same_bits(tmp_path):
     assert rp.evaluate.kl_per_layer(plain, x) == ()
 
 
+@pytest.mark.thorough
 def test_a_hierarchy_learns_what_its_layers_can_say():
     """Two coins of which each decides three noisy bits: 2 log 2 nats in z, and no more than there are."""
     coins = (torch.rand(512, 2) < 0.5).float()

@@ -39,7 +39,12 @@ def test_a_hundred_thousand_samples_of_a_row_fit_in_two_gigabytes(method):
     assert int(done.stdout) < 1000  # megabytes
 
 
-@pytest.mark.parametrize("method", ["importance", "prior", "mixture", "ais", "harmonic", "exact"])
+LONG = ("mixture", "ais", "harmonic")
+
+
+@pytest.mark.parametrize(
+    "method", ["importance", "prior", "exact", *(pytest.param(m, marks=pytest.mark.thorough) for m in LONG)]
+)
 def test_nothing_is_kept_for_each_batch(method):
     """Small tensors kept among large ones that come and go let a process grow by gigabytes over 10,000 rows: glibc
     gives back no memory below the last that is in use. So their number is the same after 3 batches and after 9."""

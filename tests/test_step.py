@@ -91,7 +91,9 @@ FORMS = {
 
 
 @compiler
-@pytest.mark.parametrize("name", FORMS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=[] if n == "all options" else pytest.mark.thorough) for n in FORMS]
+)
 def test_compiled_and_eager_steps_have_one_loss_to_rounding(grey, name):
     """15 steps with dynamic binarisation and ragged last batches; float32 carries 6e-8 of each number."""
     runs = []
@@ -132,6 +134,7 @@ def test_a_compiled_step_stops_at_the_first_loss_that_is_not_finite():
 
 
 @compiler
+@pytest.mark.thorough
 def test_a_module_that_changes_is_compiled_again(grey):
     """What a graph holds as a constant is looked at between epochs: here the slope of an activation."""
 

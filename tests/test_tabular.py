@@ -297,6 +297,7 @@ def test_scores_are_per_unit_of_the_columns(fitted):
     np.testing.assert_allclose(one - ten, math.log(10), atol=1e-3)
 
 
+@pytest.mark.thorough
 def test_missingness_that_informs_is_modelled():
     """High values are missing half of the time: told so, the model fills in more than where it takes them as random."""
     rng = np.random.default_rng(0)

@@ -308,7 +308,10 @@ LIMITS = {
 }
 
 
-@pytest.mark.parametrize("name", LIMITS)
+LONG = ("posterior_too_simple", "decoder_overfits")  # models that are trained
+
+
+@pytest.mark.parametrize("name", [pytest.param(n, marks=[pytest.mark.thorough] * (n in LONG)) for n in LIMITS])
 def test_a_limit_parts_the_ill_from_the_healthy(name):
     check, patient, within, beyond = LIMITS[name]
     finding = name.split(" ")[0]
