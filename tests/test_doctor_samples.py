@@ -191,6 +191,10 @@ def test_the_command_takes_a_function_of_the_callers(place, capsys, monkeypatch)
         (("--factors", "nowhere.csv"), "no such file"),
         (("--factors", "holed.csv"), "'shape' of row 0 is missing"),
         (("--factors", "short.npy"), "has 5 rows"),
+        (("--factors", "hole.npy"), "factor 1 of row 3 is nan"),
+        (("--factors", "labels", "--labels", "short.npy"), "5 labels"),
+        (("--labels", "nowhere.npy"), "nowhere.npy"),
+        (("--betas", "1,2"), "--betas belongs to a sweep"),
         (("--features", "mine.py"), "module:name or file.py:name"),
         (("--features", "mine.py:haf"), "did you mean 'half'"),
         (("--features", "mine.py:number"), "has no function 'number'"),
@@ -203,7 +207,10 @@ def test_the_command_takes_a_function_of_the_callers(place, capsys, monkeypatch)
 )
 def test_factors_and_features_that_cannot_be_are_refused_in_a_sentence(place, capsys, monkeypatch, words, said):
     monkeypatch.chdir(place)
-    np.save("short.npy", np.zeros((5, 1), np.int64))
+    np.save("short.npy", np.zeros(5, np.int64))
+    hole = np.load("factors.npy").astype(float)
+    hole[torch.randperm(300, generator=torch.Generator().manual_seed(0))[:60].sort().values[3], 1] = math.nan
+    np.save("hole.npy", hole)
     status, _, error = asked(capsys, place / "run", *words)
     assert status == 2
     assert said in error
