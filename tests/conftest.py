@@ -13,6 +13,15 @@ install_import_hook("reparam", "typechecker.check")
 torch.set_num_threads(1)
 
 
+@pytest.fixture(autouse=True, scope="session")
+def _only_options():
+    """The variable that test_mnist has read by now is gone: to the command this prefix is of its options,
+    and warns of one that is none."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("REPARAM_MNIST", raising=False)
+        yield
+
+
 @pytest.fixture(autouse=True)
 def _the_process_as_it_was():
     """Every test starts from the same generator, so that a failure repeats; the command may change its process."""

@@ -203,19 +203,23 @@ def fitted(likelihood: str, x: torch.Tensor, **options) -> rp.VAE:
 
 def test_a_gaussian_on_counts_is_named():
     x = counts(overdispersed=True)
-    found = quick(fitted("gaussian", x, scale="elementwise"), x)
+    found = quick(fitted("gaussian", x, scale="elementwise"), x, gap_rows=5)
     assert "gaussian_on_counts" in found
     assert "negative_binomial" in found["gaussian_on_counts"].remedy
 
 
 def test_a_poisson_on_overdispersed_counts_is_named_and_one_on_poisson_counts_is_not():
     x = counts(overdispersed=True)
-    found = quick(fitted("poisson", x), x)
+    found = quick(fitted("poisson", x), x, gap_rows=5)
     assert "overdispersed" in found
     assert found["overdispersed"].number.value > 1.5
     assert "negative_binomial" in found["overdispersed"].remedy
     fine = counts(overdispersed=False)
-    assert not names(quick(fitted("poisson", fine), fine)) & {"overdispersed", "underdispersed", "gaussian_on_counts"}
+    assert not names(quick(fitted("poisson", fine), fine, gap_rows=5)) & {
+        "overdispersed",
+        "underdispersed",
+        "gaussian_on_counts",
+    }
 
 
 def test_a_shape_that_does_not_fit_is_named():
@@ -300,10 +304,10 @@ def test_a_warm_up_that_stopped_at_a_fifth_is_named():
     vae = rp.recipes.vae(5, 2, likelihood="gaussian", hidden=(16,))
     history = rp.fit(vae, model.data(100), objective=objective, epochs=20, batch_size=50)
     for given in (objective, repr(objective)):
-        short = quick(vae, model.data(100, 1), history=history.records[:4], objective=given, epochs=20)
+        short = quick(vae, model.data(100, 1), history=history.records[:4], objective=given, epochs=20, gap_rows=3)
         assert short["unfinished_warm_up"].number.value == pytest.approx(0.2)
         assert "beta was 0.2" in short["unfinished_warm_up"].sentence
-    whole = quick(vae, model.data(100, 1), history=history.records, objective=objective, epochs=20)
+    whole = quick(vae, model.data(100, 1), history=history.records, objective=objective, epochs=20, gap_rows=3)
     assert "unfinished_warm_up" not in whole
     assert "beta_not_one" not in whole
 
@@ -397,7 +401,7 @@ def doctor(capsys, *words: object) -> str:
 
 
 def test_the_command_says_what_is_wrong_and_leaves_a_page(run, capsys):
-    said = doctor(capsys, run / "run", "--gap-rows", 20)
+    said = doctor(capsys, run / "run", "--gap-rows", 5)
     assert "constant columns" in said
     assert "'b'" in said
     page = (run / "run" / "doctor.html").read_text()
@@ -409,7 +413,7 @@ def test_the_command_says_what_is_wrong_and_leaves_a_page(run, capsys):
 
 
 def test_the_command_gives_json_under_names_that_stay_and_the_curve_over_beta(run, capsys):
-    said = json.loads(doctor(capsys, run / "run", run / "table.csv", "--json", "--gap-rows", 20, "--sweep", "beta",
+    said = json.loads(doctor(capsys, run / "run", run / "table.csv", "--json", "--gap-rows", 5, "--sweep", "beta",
                              "--betas", "0.5,4", "--sweep-epochs", 30, "--out", run / "page.html"))  # fmt: skip
     assert set(said) == {"healthy", "findings", "numbers", "rows", "rows_in_all", "skipped", "sweep"}
     assert not said["healthy"]

@@ -129,7 +129,15 @@ def place(tmp_path_factory) -> Path:
     lines = [f"{'abc'[a]},{b}" for a, b in y]
     (folder / "factors.csv").write_text("shape,size\n" + "\n".join(lines) + "\n")
     (folder / "holed.csv").write_text("shape,size\n" + "\n".join([",1", *lines[1:]]) + "\n")
-    (folder / "mine.py").write_text("def half(x):\n    return x[:, :2]\n\nnumber = 3\n")
+    (folder / "beside.py").write_text("WIDTH = 2\n")
+    (folder / "mine.py").write_text(
+        "from beside import WIDTH\n\n"
+        "def half(x):\n    return x[:, :WIDTH]\n\n"
+        "def failing(x):\n    return x[:, 77]\n\n"
+        "def infinite(x):\n    return x / 0\n\n"
+        "number = 3\n"
+    )
+    (folder / "broken.py").write_text("half = no_such_name\n")
     words = ["--epochs", "2", "--latent-dim", "2", "--hidden", "8", "--validation", "0.2"]
     assert main(["train", str(folder / "data.npz"), "--out", str(folder / "run"), *words]) == 0
     yield folder
@@ -183,16 +191,26 @@ def test_the_command_takes_a_function_of_the_callers(place, capsys, monkeypatch)
         (("--factors", "nowhere.csv"), "no such file"),
         (("--factors", "holed.csv"), "'shape' of row 0 is missing"),
         (("--factors", "short.npy"), "has 5 rows"),
+        (("--factors", "hole.npy"), "factor 1 of row 3 is nan"),
+        (("--factors", "labels", "--labels", "short.npy"), "5 labels"),
+        (("--labels", "nowhere.npy"), "nowhere.npy"),
+        (("--betas", "1,2"), "--betas belongs to a sweep"),
         (("--features", "mine.py"), "module:name or file.py:name"),
         (("--features", "mine.py:haf"), "did you mean 'half'"),
         (("--features", "mine.py:number"), "has no function 'number'"),
         (("--features", "nowhere.py:half"), "there is no file"),
         (("--features", "no_such_module:half"), "cannot be imported"),
+        (("--features", "broken.py:half"), "NameError: name 'no_such_name' is not defined"),
+        (("--features", "mine.py:failing"), "failed for data (2, 4): IndexError"),
+        (("--features", "mine.py:infinite"), "features of datum 0 are not all finite"),
     ],
 )
 def test_factors_and_features_that_cannot_be_are_refused_in_a_sentence(place, capsys, monkeypatch, words, said):
     monkeypatch.chdir(place)
-    np.save("short.npy", np.zeros((5, 1), np.int64))
+    np.save("short.npy", np.zeros(5, np.int64))
+    hole = np.load("factors.npy").astype(float)
+    hole[torch.randperm(300, generator=torch.Generator().manual_seed(0))[:60].sort().values[3], 1] = math.nan
+    np.save("hole.npy", hole)
     status, _, error = asked(capsys, place / "run", *words)
     assert status == 2
     assert said in error

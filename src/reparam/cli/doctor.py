@@ -81,16 +81,20 @@ def _page(options: DoctorOptions) -> Path:
 def _data(options: DoctorOptions, run: Run, schema: Schema) -> tuple[Dataset, Dataset | None]:
     """(data to examine, training data or None): those of DATA, or the rows that training held out."""
     made = (run.config.get("options") or {}) if isinstance(run.config.get("options"), dict) else {}
-    own = "data" in made and options.data is not None and _same(options.data, str(made["data"]))
-    known = training_data(made, schema, options.factors if options.data is None or own else None)
-    if own:
-        say("these are the data that the run was trained on: the rows that it held out are examined")
-    if options.data is not None and not own:
+    if options.data is not None and not ("data" in made and _same(options.data, str(made["data"]))):
         data = dataset(schema, options.data, options.labels, options.binarize)
-        return with_factors(data, options.factors, options.data), known and known[0]
+        return with_factors(data, options.factors, options.data), _seen(made, schema)
+    if options.data is not None:
+        say("these are the data that the run was trained on: the rows that it held out are examined")
+    given = {"labels": options.labels, "binarize": options.binarize}
+    try:
+        known = trained_on(made | {name: value for name, value in given.items() if value is not None}, schema)
+    except (InputError, OSError) as error:
+        other = "" if options.data is not None else "; other DATA can be given"
+        raise InputError(f"the training data of {options.run}: {error}{other}") from error
     if known is None:
         raise InputError(f"the training data of {options.run} cannot be read again: give DATA")
-    train, held = known
+    train, held = divided(made, schema, with_factors(known, options.factors, str(made["data"])))
     if held is None or len(held) < 20:
         say("the run held out too few rows: the training data themselves are examined, and overfitting cannot be seen")
         return train, None
@@ -101,23 +105,38 @@ def _same(one: str, other: str) -> bool:
     return one == other or Path(one).resolve() == Path(other)
 
 
-def training_data(made: dict[str, Any], schema: Schema, factors: str | None) -> tuple[Dataset, Dataset | None] | None:
-    """(rows trained on, rows held out), as the run's own options choose them; None where the data are not there."""
-    if "data" not in made or (schema.table is not None and is_large(str(made["data"]))):
-        return None  # of a table larger than memory no one can tell again which rows were held out
+def _seen(made: dict[str, Any], schema: Schema) -> Dataset | None:
+    """The rows that training saw; None where they are not there any more."""
     try:
-        data = dataset(schema, str(made["data"]), made.get("labels"), made.get("binarize"))
+        known = trained_on(made, schema)
     except (InputError, OSError):
         return None
-    data = with_factors(data, factors, str(made["data"]))
-    share = made.get("validation") or None
-    if schema.table is not None:
-        data = with_values(data)
-    return split(data, share, int(made.get("seed", 0))) if len(data) > 1 else None
+    return None if known is None or len(known) < 2 else divided(made, schema, known)[0]
+
+
+def trained_on(made: dict[str, Any], schema: Schema) -> Dataset | None:
+    """The data of a run with these options; None where they cannot be had again.
+
+    Raises:
+        InputError: for data that are gone, or another kind by now.
+    """
+    if "data" not in made or (schema.table is not None and is_large(str(made["data"]))):
+        return None  # of a table larger than memory no one can tell again which rows were held out
+    return dataset(schema, str(made["data"]), made.get("labels"), made.get("binarize"))
+
+
+def divided(made: dict[str, Any], schema: Schema, data: Dataset) -> tuple[Dataset, Dataset | None]:
+    """(rows trained on, rows held out), as the run's own options choose them."""
+    data = data if schema.table is None else with_values(data)
+    return split(data, made.get("validation") or None, int(made.get("seed", 0)))
 
 
 def _betas(options: DoctorOptions) -> list[float]:
     if options.sweep is None:
+        if given := next(
+            (n for n in ("betas", "sweep_epochs") if getattr(options, n) != getattr(DoctorOptions, n)), None
+        ):
+            raise InputError(f"--{given.replace('_', '-')} belongs to a sweep: give --sweep beta too")
         return []
     if options.sweep != "beta":
         raise InputError(f"unknown sweep {options.sweep!r}: {nearest(options.sweep, ('beta',))}")

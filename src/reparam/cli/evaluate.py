@@ -43,8 +43,9 @@ def evaluate(options: EvaluateOptions) -> int:
     run, schema, data = opened_with_data(options)
     seed = check_seed(options.seed)
     numbers = measure(
-        run.vae, data, schema, options.k, options.method, seed, options.refine, options.repeats, options.curve
-    )
+        run.vae, data, schema, options.k, options.method, seed, options.refine, options.repeats, options.curve,
+        options.precision,
+    )  # fmt: skip
     if options.json:
         print(json.dumps({name: _plain(value) for name, value in numbers.items()}))
     else:
@@ -71,20 +72,23 @@ def score(options: ScoreOptions) -> int:
 
 
 def likelihood_of(
-    vae: VAE, data: Dataset, k: int | None, method: str, seed: int, refine: int = 0, repeats: int = 1
-) -> Estimate:
+    vae: VAE, data: Dataset, k: int | None, method: str, seed: int, refine: int = 0, repeats: int = 1,
+    precision: str = "auto",
+) -> Estimate:  # fmt: skip
     """The log-likelihood by the method asked for, with progress."""
     if method == "auto":
         method = "prior" if isinstance(vae.posterior, Point) else "importance"
+    given: dict[str, Any] = {} if precision == "auto" else {"precision": precision}
     with Progress(len(data) * max(1, repeats), "rows") as bar:
         return log_likelihood(
-            vae, data, k, method, seed, progress=lambda done, _: bar.update(done), refine=refine, repeats=repeats
-        )
+            vae, data, k, method, seed, progress=lambda done, _: bar.update(done), refine=refine, repeats=repeats,
+            **given,
+        )  # fmt: skip
 
 
 def measure(
     vae: VAE, data: Dataset, schema: Schema, k: int | None, method: str, seed: int, refine: int = 0, repeats: int = 1,
-    curve: bool = False,
+    curve: bool = False, precision: str = "auto",
 ) -> dict[str, Any]:  # fmt: skip
     """The numbers of an evaluation, under the names of ``reparam evaluate --json``; None where one does not exist."""
     if curve and isinstance(vae.posterior, Point):
@@ -103,7 +107,7 @@ def measure(
         }
         if layers := kl_per_layer(vae, data, min(k or 1, _ELBO_K), seed):
             numbers["kl_layers"] = [layer.value for layer in layers]
-    likelihood = likelihood_of(vae, data, k, method, seed, refine, repeats)
+    likelihood = likelihood_of(vae, data, k, method, seed, refine, repeats, precision)
     units = 0.0 if is_discrete(vae, data) else schema.log_units()
     rows = Estimate.of(likelihood.per_datum + (own := schema.row_units(data)), likelihood.k, likelihood.method)
     if schema.table is not None:  # densities per unit of the columns

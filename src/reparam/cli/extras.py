@@ -5,7 +5,8 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -71,10 +72,13 @@ def function(text: str) -> Callable[..., Any]:
     where, colon, name = text.rpartition(":")
     if not colon or not where or not name:
         raise InputError(f"--features {text!r}: write module:name or file.py:name, a function of a tensor of data")
+    path = Path(where) if where.endswith(".py") else None
+    if path is not None and not path.is_file():
+        raise InputError(f"--features {text}: there is no file {where}")
     try:
-        module = _of_file(Path(where)) if where.endswith(".py") else _of_name(where)
-    except (ImportError, OSError, SyntaxError) as error:
-        raise InputError(f"--features {text}: {where} cannot be imported: {error}") from error
+        module = _of_name(where) if path is None else _of_file(path)
+    except Exception as error:
+        raise InputError(f"--features {text}: {where} cannot be imported: {type(error).__name__}: {error}") from error
     found = getattr(module, name, None)
     if not callable(found):
         known = [n for n, value in vars(module).items() if callable(value) and not n.startswith("_")]
@@ -83,20 +87,27 @@ def function(text: str) -> Callable[..., Any]:
 
 
 def _of_name(name: str) -> Any:
-    here = str(Path.cwd())
-    sys.path.insert(0, here)
-    try:
+    with _found_in(Path.cwd()):
         return importlib.import_module(name)
-    finally:
-        sys.path.remove(here)
 
 
 def _of_file(path: Path) -> Any:
-    if not path.is_file():
-        raise InputError(f"--features: there is no file {path}")
-    spec = importlib.util.spec_from_file_location(path.stem, path)
+    """Under a name of its own, so that a file named like a module of Python's takes nothing away from it."""
+    spec = importlib.util.spec_from_file_location(f"_features_of_{path.stem}", path)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    sys.modules[spec.name] = module  # where its dataclasses look for it
+    with _found_in(path.resolve().parent):
+        spec.loader.exec_module(module)
     return module
+
+
+@contextmanager
+def _found_in(folder: Path) -> Iterator[None]:
+    """Modules of this folder can be imported inside the block."""
+    sys.path.insert(0, str(folder))
+    try:
+        yield
+    finally:
+        sys.path.remove(str(folder))

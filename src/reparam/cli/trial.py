@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from reparam.cli.common import opened, say
-from reparam.cli.doctor import training_data
+from reparam.cli.doctor import divided, trained_on
 from reparam.cli.evaluate import is_discrete, likelihood_of
 from reparam.cli.main import guarded
 from reparam.cli.options import ResumeOptions, TrainOptions
@@ -51,8 +51,9 @@ def measured(folder: Path, samples: int, seed: int) -> tuple[dict[str, Any], np.
         InputError: if the run held out too few rows.
     """
     run, schema = opened(str(folder))
-    known = training_data(dict(run.config["options"]), schema, None)
-    held = None if known is None else known[1]
+    made = dict(run.config["options"])
+    known = trained_on(made, schema)
+    held = None if known is None else divided(made, schema, known)[1]
     if held is None or len(held) < 2:
         raise InputError("a sweep compares models on held-out rows, and there are fewer than 2: give --validation")
     held = held.near(slice(_ROWS))

@@ -64,6 +64,9 @@ def levels(factors: Tensor | np.ndarray | Sequence[Sequence[int]], n: int) -> In
     array = array[:, None] if array.ndim == 1 else array
     if array.ndim != 2 or len(array) != n:
         raise InputError(f"factors are (N, F), one row for each of {n} rows of data, not {array.shape}")
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
+        row, factor = (int(i) for i in np.argwhere(~np.isfinite(array))[0])
+        raise InputError(f"factor {factor} of row {row} is {array[row, factor]}: each row needs all its factors")
     columns = [np.unique(column, return_inverse=True) for column in array.T]
     for i, (values, _) in enumerate(columns):
         if not 2 <= len(values) <= max(2, n // 2):

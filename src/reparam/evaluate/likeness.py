@@ -208,13 +208,17 @@ def points_of(x: Tensor, features: Features | None = None) -> Float[Tensor, "n d
     points = torch.cat(parts).double().cpu()
     if not bool(points.isfinite().all()):
         row = int((~points.isfinite()).any(1).nonzero()[0, 0])
-        what = "datum" if features is None else "features of datum"
-        raise InputError(f"the {what} {row} are not all finite: give features that fill missing elements in")
+        what = "elements" if features is None else "features"
+        remedy = ": give features that fill missing elements in" if bool(x[row].isnan().any()) else ""
+        raise InputError(f"the {what} of datum {row} are not all finite{remedy}")
     return points
 
 
 def _asked(features: Features, x: Tensor) -> Tensor:
-    out = features(x)
+    try:
+        out = features(x)
+    except Exception as error:  # code of the caller's, which may fail in any way
+        raise InputError(f"features failed for data {tuple(x.shape)}: {type(error).__name__}: {error}") from error
     out = torch.from_numpy(out) if isinstance(out, np.ndarray) and out.dtype.kind in "biuf" else out
     if not isinstance(out, Tensor) or out.dim() != 2 or len(out) != len(x):
         found = tuple(out.shape) if isinstance(out, Tensor | np.ndarray) else type(out).__name__

@@ -15,7 +15,9 @@ from reparam.evaluate.refine import Refined
 from reparam.objectives import require_density
 from reparam.vae import VAE, reference
 
-_PAYS = 2e13  # multiplications and additions: about two minutes of eager work, against ten seconds to compile
+# Multiplications and additions: half a minute of eager work on two cores, of which a graph takes two thirds in float32
+# and a quarter in bfloat16, against ten seconds to compile. 10,000 MNIST images with k = 1000 and 400 hidden units pay.
+_PAYS = 3e12
 
 
 class Weigher:

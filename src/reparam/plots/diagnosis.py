@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -12,6 +13,17 @@ from reparam.plots.space import latent
 from reparam.plots.style import FIRST, MUTED, PALETTE, SECOND, Figure, drawn, new_figure, numbers
 
 _BINS = 16
+
+
+def _edges(values: Sequence[np.ndarray], most: int) -> list[float]:
+    """Edges of bins for histograms of these values: fewer where there are few values, so that bars are not single."""
+    count = min(most, max(8, round(2 * math.sqrt(min(map(len, values))))))
+    return np.histogram_bin_edges(np.concatenate(values), count).tolist()
+
+
+def _legend_below(figure: Figure, *named: Any) -> None:
+    """The legend under the axes, where it covers nothing: of all that has a label, or of handles and their names."""
+    figure.legend(*named, loc="outside lower right", ncols=3)
 
 
 @drawn
@@ -50,11 +62,11 @@ def log_likelihoods(data: Tensor, simulated: Tensor) -> Figure:
     figure = new_figure(5.6, 2.8)
     axis = figure.subplots()
     real, made = numbers(data), numbers(simulated)
-    edges = np.histogram_bin_edges(np.concatenate([real, made]), 60).tolist()
+    edges = _edges([real, made], 60)
     axis.hist(real, edges, density=True, color=FIRST, alpha=0.5, label="data")
     axis.hist(made, edges, density=True, histtype="step", color=SECOND, lw=1.4, label="samples of the model")
     axis.set(xlabel="log p(x), nats", ylabel="density", title="How likely rows are")
-    axis.legend(loc="upper left")
+    _legend_below(figure)
     return figure
 
 
@@ -80,11 +92,7 @@ def gap_bars(held: Sequence[float], train: Sequence[float] | None, k: int = 1) -
         xlim=(low - 0.1 * reach - 1e-3, low + 1.1 * reach + 1e-3),
         title="From the ELBO to log p(x)" if k == 1 else f"From the bound of {k} samples to log p(x)",
     )
-    patch = figure.legend(
-        [axis.patches[0], axis.patches[1]], ["lost by the encoder", "lost by the family of q"],
-        loc="outside lower right", ncols=2,
-    )  # fmt: skip
-    patch.set_in_layout(True)
+    _legend_below(figure, [axis.patches[0], axis.patches[1]], ["lost by the encoder", "lost by the family of q"])
     return figure
 
 
@@ -130,7 +138,7 @@ def nearest_data(data: Tensor, codes: Tensor, samples: Tensor) -> Figure:
     axis = figure.subplots()
     sets = {"other data": data, "draws at the codes of data": codes, "samples": samples}
     values = {name: numbers(t) for name, t in sets.items()}
-    edges = np.histogram_bin_edges(np.concatenate(list(values.values())), 40).tolist()
+    edges = _edges(list(values.values()), 40)
     styles: tuple[dict[str, Any], ...] = (
         {"color": FIRST, "alpha": 0.5}, {"color": PALETTE[3], "histtype": "step", "lw": 1.4},
         {"color": SECOND, "histtype": "step", "lw": 1.4},
@@ -138,7 +146,7 @@ def nearest_data(data: Tensor, codes: Tensor, samples: Tensor) -> Figure:
     for (name, value), style in zip(values.items(), styles, strict=True):
         axis.hist(value, edges, density=True, label=name, **style)
     axis.set(xlabel="distance from the nearest datum", ylabel="density", title="How near samples come to the data")
-    axis.legend(loc="upper right")
+    _legend_below(figure)
     return figure
 
 
@@ -152,6 +160,7 @@ def _pit(pit: Tensor) -> Figure:
     return uniformity(pit[~pit.isnan().any(1)], "Where x lies in p(x|z)", "probability integral transform")
 
 
+@drawn
 def _latent(means: Tensor, z: Tensor) -> Figure:
     figure = latent(z)
     figure.axes[0].set(title=f"Draws of q(z|x) for {len(z):,} rows")

@@ -13,7 +13,7 @@ from reparam.evaluate.diagnosis.finding import Number, saturating
 from reparam.evaluate.diagnosis.subject import Subject
 
 _FEW = 20  # seen cells, below which a column is not judged
-_HEAP = 0.05  # of the cells at one value, of which a density makes none
+HEAP = 0.05  # of the cells at one value, of which a density makes none
 
 
 def column_fit(subject: Subject, fit: Fit, limit: float, chart: Chart) -> None:
@@ -78,7 +78,7 @@ def _remedy(subject: Subject, name: str) -> str:
     cells = subject.data.x[:, i]
     cells = cells[~cells.isnan()]
     heap = float((cells == cells.mode().values).double().mean())
-    if heap > _HEAP:
+    if heap > HEAP:
         return (
             f"{heap:.0%} of the cells hold one value, of which no density makes a heap: in the schema, 'categorical' "
             "or 'count' if it is one of few values or a count, else a further column that says whether it is that value"

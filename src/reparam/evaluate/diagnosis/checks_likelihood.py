@@ -10,8 +10,8 @@ from reparam.distributions import element_support
 from reparam.evaluate.diagnosis import rows
 from reparam.evaluate.diagnosis.calibration import Fit, fit_of, from_uniform
 from reparam.evaluate.diagnosis.chart import Chart
-from reparam.evaluate.diagnosis.checks_columns import column_fit
-from reparam.evaluate.diagnosis.finding import Number, saturating
+from reparam.evaluate.diagnosis.checks_columns import HEAP, column_fit
+from reparam.evaluate.diagnosis.finding import Number, saturating, shown
 from reparam.evaluate.diagnosis.subject import Subject, families
 
 # What each limit rests on; tests/test_thresholds.py holds patients on both sides of it.
@@ -56,7 +56,7 @@ def likelihood_fit(subject: Subject, chart: Chart) -> None:
     if dispersion is not None:
         named |= _scale(dispersion, coverage, chart)
     if not named:
-        _shape(fit, distance.number, chart)
+        _shape(subject, fit, distance.number, chart)
 
 
 def _scale(dispersion: Number, coverage: Number, chart: Chart) -> bool:
@@ -82,15 +82,30 @@ def _scale(dispersion: Number, coverage: Number, chart: Chart) -> bool:
     return max(wide, narrow) > 0.5
 
 
-def _shape(fit: Fit, distance: Number, chart: Chart) -> None:
+def _shape(subject: Subject, fit: Fit, distance: Number, chart: Chart) -> None:
     chart.find(
         "likelihood_misfit", 0.1 + 0.4 * saturating(distance.value, 0.3), distance, distance.above(SHAPE),
         f"The likelihood has another shape than what is left over: its transform of the data is {distance.value:.2f} "
         f"from uniform (coverage of central 80% intervals: {fit.coverage.value:.0%}).",
-        "look at the picture: heaps at both ends ask for heavier tails (StudentT, Laplace), one heap for another "
-        "family (LogNormal for positive data, ContinuousBernoulli or DiscretizedLogistic for grey values)",
+        _other_shape(subject),
         picture="pit",
     )  # fmt: skip
+
+
+def _other_shape(subject: Subject) -> str:
+    """What to try where a density has another shape than the data have around it."""
+    x = subject.data.x.flatten()
+    value = x.mode().values
+    heap = float((x == value).double().mean())
+    if heap > HEAP and not subject.data.binarize:
+        return (
+            f"{heap:.0%} of the elements are {shown(float(value))}, of which no density makes a heap: "
+            "DiscretizedLogistic for levels such as grey values, a likelihood of counts for counts"
+        )
+    return (
+        "look at the picture: heaps at both ends ask for heavier tails (StudentT, Laplace), one heap for another "
+        "family (LogNormal for positive data, ContinuousBernoulli or DiscretizedLogistic for grey values)"
+    )
 
 
 def _counts(fit: Fit, chart: Chart) -> None:
