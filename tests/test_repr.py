@@ -148,3 +148,14 @@ def test_a_run_of_an_earlier_version_resumes(tmp_path):
     write_tensors(path, tensors, facts)
     rp.fit(before, x, objective=objective, epochs=2, out=tmp_path / "run", progress=False, resume=True)
     assert all(torch.equal(a, b) for a, b in zip(before.parameters(), vae.parameters(), strict=True))
+
+
+def test_a_history_is_one_line():
+    """A notebook shows what fit returns, and its epochs would fill the page."""
+    vae = rp.recipes.vae(4, 2, likelihood="gaussian", hidden=(8,))
+    history = rp.fit(vae, torch.randn(60, 4), epochs=3, validation=0.2, progress=False)
+    value = history.best["validation_objective"]
+    assert repr(history) == (
+        f"History(3 epochs, best {history.best_epoch}: validation objective {value:.2f} nats, finished)"
+    )
+    assert repr(type(history)()) == "History(0 epochs)"

@@ -52,7 +52,7 @@ def uniformity(u: Tensor | np.ndarray, title: str, xlabel: str) -> Figure:
     band = 2.58 * np.sqrt((_BINS - 1) / len(numbers(u)))
     axis.axhspan(max(0.0, 1 - band), 1 + band, color=SECOND, alpha=0.2, lw=0, label="uniform")
     axis.set(xlabel=xlabel, ylabel="density", title=title, xlim=(0, 1))
-    axis.legend(loc="upper right")
+    _legend_below(figure)
     return figure
 
 

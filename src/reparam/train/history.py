@@ -12,7 +12,7 @@ from reparam.schedules import Schedule, Weight
 from reparam.vae import VAE
 
 
-@dataclass
+@dataclass(repr=False)
 class History:
     """One record for each epoch, and how training ended.
 
@@ -41,6 +41,14 @@ class History:
 
     def __getitem__(self, key: str) -> list[Any]:
         return [record[key] for record in self.records]
+
+    def __repr__(self) -> str:
+        best = self.best
+        if best is None:
+            return f"History({len(self)} epochs)"
+        kind = "validation" if "validation_objective" in best else "train"
+        kept = f"best {self.best_epoch}: {kind} objective {best[f'{kind}_objective']:.2f} nats"
+        return f"History({len(self)} epochs, {kept}, {self.stopped})"
 
     @property
     def best(self) -> dict[str, Any] | None:
