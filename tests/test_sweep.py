@@ -150,6 +150,18 @@ def test_the_command_refuses_what_is_no_comparison(words, said, tmp_path, capsys
     assert not (tmp_path / "s").exists()
 
 
+def test_places_that_cannot_be_are_refused_before_a_trial_begins(tmp_path, capsys):
+    file = tmp_path / "file"
+    file.write_text("x")
+    over = ["--over", "lr=1e-3|1e-2"]
+    for words, said in ((["nothing.npy", "--out", "s"], "nothing.npy"), (["digits", "--out", str(file)], "is a file")):
+        assert main(["sweep", *words, *over]) == 2
+        assert said in capsys.readouterr().err
+    assert not (tmp_path / "s").exists()
+    assert main(["resume", str(tmp_path), "--trials", "3"]) == 2
+    assert "--trials is of a sweep" in capsys.readouterr().err
+
+
 COMMAND = ["sweep", "digits", "--over", "latent-dim=2|4,hidden=32|32,16", "--epochs", "2", "--samples", "20"]
 
 

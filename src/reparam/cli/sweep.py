@@ -18,6 +18,7 @@ from reparam.cli.common import check_seed, say
 from reparam.cli.options import ResumeOptions, SweepOptions, TrainOptions
 from reparam.cli.parser import sizes
 from reparam.cli.train import SWEEP as SETTINGS
+from reparam.cli.train import check_readable
 from reparam.errors import InputError, RunFolderError, require
 from reparam.run import FolderLock, atomic_write
 from reparam.sweep import Axis, Ledger, Processes, Trial, compare, parse, written
@@ -45,6 +46,8 @@ def sweep(options: SweepOptions) -> int:
         raise InputError("--jobs and --samples must be at least 1")
     if (folder / SETTINGS).exists():
         raise InputError(f"{folder} holds a sweep already: go on with reparam resume {folder}, or choose another --out")
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"{folder} is a file: --out is a folder")
     if folder.exists() and any(folder.iterdir()):
         raise InputError(f"{folder} holds other files: choose a new folder for --out")
     own = {f.name for f in fields(SweepOptions)} - {f.name for f in fields(TrainOptions)}
@@ -60,6 +63,7 @@ def sweep(options: SweepOptions) -> int:
         "samples": options.samples, "options": asdict(plan),
     }  # fmt: skip
     require("optuna", "sweep", "a sweep")  # before anything is written
+    check_readable(plan)
     (folder / "trials").mkdir(parents=True, exist_ok=True)
     atomic_write(folder / SETTINGS, json.dumps(settings, indent=1))
     return _go_on(folder, settings, axes)

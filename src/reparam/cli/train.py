@@ -99,6 +99,16 @@ def resume(options: ResumeOptions) -> int:
     return _train(plan, _source(plan), schema, Path(options.run), resume=True)
 
 
+def check_readable(options: TrainOptions) -> None:
+    """Refuse data that cannot be read.
+
+    Raises:
+        InputError: as ``reparam train`` says it.
+    """
+    if _array(_streamed(options)) is None:
+        tables.plan_of(options)
+
+
 def _array(options: TrainOptions) -> Source | None:
     """The data as numbers, or None for a table that is to be taken as it is: when asked, or where it has text or holes.
 
