@@ -19,6 +19,7 @@ from reparam.cli.options import ResumeOptions, SweepOptions, TrainOptions
 from reparam.cli.parser import sizes
 from reparam.cli.train import SWEEP as SETTINGS
 from reparam.cli.train import check_readable
+from reparam.data.readers import bundled
 from reparam.errors import InputError, RunFolderError, require
 from reparam.run import FolderLock, atomic_write
 from reparam.sweep import Axis, Ledger, Processes, Trial, compare, parse, written
@@ -56,7 +57,7 @@ def sweep(options: SweepOptions) -> int:
     if not plan.validation or not 0 < plan.validation < 1:
         raise InputError("a sweep chooses by held-out rows: --validation is a share of the rows above 0 and below 1")
     check_seed(plan.seed)
-    if Path(plan.data).exists():
+    if Path(plan.data).exists() and not bundled(plan.data):
         plan = replace(plan, data=str(Path(plan.data).resolve()))
     settings = {
         "format": _FORMAT, "over": options.over, "trials": options.trials, "jobs": options.jobs,
