@@ -52,7 +52,7 @@ def uniformity(u: Tensor | np.ndarray, title: str, xlabel: str) -> Figure:
     band = 2.58 * np.sqrt((_BINS - 1) / len(numbers(u)))
     axis.axhspan(max(0.0, 1 - band), 1 + band, color=SECOND, alpha=0.2, lw=0, label="uniform")
     axis.set(xlabel=xlabel, ylabel="density", title=title, xlim=(0, 1))
-    axis.legend(loc="upper right")
+    _legend_below(figure)
     return figure
 
 
@@ -74,10 +74,11 @@ def log_likelihoods(data: Tensor, simulated: Tensor) -> Figure:
 def gap_bars(held: Sequence[float], train: Sequence[float] | None, k: int = 1) -> Figure:
     """The ELBO, what the best q of the family adds to it, and what is then missing to log p(x), in nats.
 
-    ``held`` and ``train`` are (ELBO, best ELBO, log p(x)), means over held-out and training rows; with ``k`` above 1
+    ``held`` and ``train`` are (ELBO, best ELBO, log p(x)), means over the rows examined, which are held out where there
+    are training rows beside them; with ``k`` above 1
     the bounds of k samples stand in place of the ELBO.
     """
-    rows = [("held out", held)] + ([("training", train)] if train is not None else [])
+    rows = [("these rows", held)] if train is None else [("held out", held), ("training", train)]
     figure = new_figure(6.2, 1.3 + 0.5 * len(rows))
     axis = figure.subplots()
     low = min(r[0] for _, r in rows)
