@@ -74,10 +74,11 @@ def log_likelihoods(data: Tensor, simulated: Tensor) -> Figure:
 def gap_bars(held: Sequence[float], train: Sequence[float] | None, k: int = 1) -> Figure:
     """The ELBO, what the best q of the family adds to it, and what is then missing to log p(x), in nats.
 
-    ``held`` and ``train`` are (ELBO, best ELBO, log p(x)), means over held-out and training rows; with ``k`` above 1
+    ``held`` and ``train`` are (ELBO, best ELBO, log p(x)), means over the rows examined, which are held out where there
+    are training rows beside them; with ``k`` above 1
     the bounds of k samples stand in place of the ELBO.
     """
-    rows = [("held out", held)] + ([("training", train)] if train is not None else [])
+    rows = [("these rows", held)] if train is None else [("held out", held), ("training", train)]
     figure = new_figure(6.2, 1.3 + 0.5 * len(rows))
     axis = figure.subplots()
     low = min(r[0] for _, r in rows)
