@@ -567,6 +567,8 @@ def probe(cases: Any, head: dict[str, str], examples: int, statuses: tuple[int, 
         suppress_health_check=list(hypothesis.HealthCheck),
     )  # fmt: skip
     def ask(case: Any) -> None:
+        # a Host of another name gets 421, which test_who_may_not_ask_is_refused holds and the tool takes for no refusal
+        case.headers = {n: v for n, v in (case.headers or {}).items() if n.lower() != "host"}
         answer = case.call_and_validate(headers=head, excluded_checks=[positive_data_acceptance])
         assert not statuses or answer.status_code in statuses, answer.text
 
