@@ -28,9 +28,8 @@ def prepare(threads: int | None = None) -> None:
 
 def say(text: str) -> None:
     """A line for the person, on standard error, so that standard output holds results alone."""
-    if (
-        sys.stderr is not None and os.environ.get("RANK", "0") == "0"
-    ):  # one of the processes speaks; it may be closed; print would then turn to standard output
+    # of several processes the first speaks; where standard error is closed, print would turn to standard output
+    if sys.stderr is not None and os.environ.get("RANK", "0") == "0":
         print(text, file=sys.stderr, flush=True)
 
 

@@ -10,18 +10,16 @@ from typing import Any
 
 from reparam.cli.common import check_seed, dataset, opened, prepare, say
 from reparam.cli.extras import function, with_factors
+from reparam.cli.known import divided, trained_on
 from reparam.cli.options import DoctorOptions, TrainOptions
 from reparam.cli.train import build
 from reparam.data import Dataset, Schema
-from reparam.data.streams import is_large
-from reparam.data.table import with_values
 from reparam.errors import InputError, nearest
 from reparam.evaluate import Diagnosis, diagnose, elbo_terms
 from reparam.objectives import ELBO
 from reparam.report.doctor import write_doctor
 from reparam.run import Run
 from reparam.train import Progress, fit
-from reparam.train.checks import split
 
 
 def doctor(options: DoctorOptions) -> int:
@@ -112,23 +110,6 @@ def _seen(made: dict[str, Any], schema: Schema) -> Dataset | None:
     except (InputError, OSError):
         return None
     return None if known is None or len(known) < 2 else divided(made, schema, known)[0]
-
-
-def trained_on(made: dict[str, Any], schema: Schema) -> Dataset | None:
-    """The data of a run with these options; None where they cannot be had again.
-
-    Raises:
-        InputError: for data that are gone, or another kind by now.
-    """
-    if "data" not in made or (schema.table is not None and is_large(str(made["data"]))):
-        return None  # of a table larger than memory no one can tell again which rows were held out
-    return dataset(schema, str(made["data"]), made.get("labels"), made.get("binarize"))
-
-
-def divided(made: dict[str, Any], schema: Schema, data: Dataset) -> tuple[Dataset, Dataset | None]:
-    """(rows trained on, rows held out), as the run's own options choose them."""
-    data = data if schema.table is None else with_values(data)
-    return split(data, made.get("validation") or None, int(made.get("seed", 0)))
 
 
 def _betas(options: DoctorOptions) -> list[float]:

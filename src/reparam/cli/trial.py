@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 
 from reparam.cli.common import opened, say
-from reparam.cli.doctor import divided, trained_on
 from reparam.cli.evaluate import is_discrete, likelihood_of
+from reparam.cli.known import divided, trained_on
 from reparam.cli.main import guarded
 from reparam.cli.options import ResumeOptions, TrainOptions
 from reparam.cli.train import resume, train
